@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_DISPATCHPLAN_HPP
+#define TOKKOS_DISPATCHPLAN_HPP
+
+#include <Tokkos/Impl/Check.hpp>
+#include <Tokkos/Impl/PlanData.hpp>
+#include <Tokkos/Impl/PlanHost.hpp>
+#include <Tokkos/Impl/PlanTeam.hpp>
+#include <Tokkos/Impl/PlanValidate.hpp>
+#include <Tokkos/KokkosExt/Types.hpp>
+
+#include <Kokkos_Core.hpp>
+#include <Kokkos_Profiling_ScopedRegion.hpp>
+
+#include <climits>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+
+namespace Tokkos {
+
+/// A contiguous range of experts, [begin, end).
+struct ExpertRange {
+  int begin;
+  int end;
+};
+
+/// What a plan does beyond sorting every assignment to its expert. The options
+/// act on an assignment in the order in which they stand here.
+template <class MemorySpace = Kokkos::DefaultExecutionSpace::memory_space>
+struct PlanOptions {
+  /// One value a token; a token with false takes no part: its assignments have
+  /// no row and do not count as dropped. Empty: every token takes part. It is
+  /// read again at every update and must have an entry for every token then.
+  Kokkos::View<const bool*, MemorySpace> mask = {};
+
+  /// The global experts that are local to this process: an assignment to any
+  /// other has no row and does not count as dropped. Without a value all are.
+  std::optional<ExpertRange> experts = {};
+
+  /// The local expert of every global expert, -1 where it is remote; excludes
+  /// `experts`. Its values lie in [-1, num_local_experts).
+  Kokkos::View<const int*, MemorySpace> expert_map = {};
+  int num_local_experts                            = 0;
+
+  /// The most rows that an expert takes, 0 for no limit. An expert keeps its
+  /// earliest assignments; the others are dropped.
+  int capacity = 0;
+
+  /// Every expert's segment of rows is padded to a multiple of this; an expert
+  /// without rows takes none.
+  int alignment = 1;
+};
+
+/// Where every assignment goes in the expert-major batch, and back.
+///
+/// Assignment a = t * top_k + k is choice k of token t. Expert e owns the rows
+/// [offsets(e), offsets(e) + counts(e)), in ascending order of the assignment,
+/// and after them padding rows up to offsets(e + 1). The plan depends on the
+/// ids and the options alone: it is the same, bit for bit, on every backend and
+/// for every number of threads.
+///
+/// A plan is made for max_tokens tokens and serves any number up to that.
+/// Copies share the arrays, as copies of a View do. Behind the last assignment
+/// (num_tokens * top_k) and the last row (num_rows) the maps are unspecified.
+template <class MemorySpace = Kokkos::DefaultExecutionSpace::memory_space>
+struct DispatchPlan {
+  static_assert(Kokkos::is_memory_space_v<MemorySpace>,
+                "Tokkos::DispatchPlan: MemorySpace must be a memory space");
+  using memory_space = MemorySpace;
+
+  /// An empty plan, good for assigning to.
+  DispatchPlan() = default;
+
+  /// Allocates a plan, all of it, on the instance.
+  ///
+  /// \param num_experts number of experts that ids name, that is of global ones
+  /// \throws std::invalid_argument when max_tokens < 0, not 1 <= top_k <=
+  ///   num_experts, max_tokens * top_k or max_rows exceeds 2^31 - 1, or an
+  ///   option is out of its range
+  ///
+  /// Synchronises the instance when an expert map is given, to check it.
+  /// The contents are unspecified until the first updateDispatchPlan.
+  template <class ExecutionSpace>
+  DispatchPlan(const ExecutionSpace& space, std::int64_t max_tokens, int top_k,
+               int num_experts, const PlanOptions<MemorySpace>& options = {});
+
+  Kokkos::View<int*, MemorySpace> counts;   ///< E: rows of every expert
+  Kokkos::View<int*, MemorySpace> offsets;  ///< E + 1: first row, then num_rows
+  Kokkos::View<int*, MemorySpace> dropped;  ///< E: lost to the capacity
+
+  /// max_tokens x top_k: the row of every assignment, -1 where it has none.
+  Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace> row_of_assignment;
+  /// max_rows: the assignment of every row, -1 for padding.
+  Kokkos::View<int*, MemorySpace> assignment_of_row;
+  /// max_rows / alignment: the expert that owns the block of rows, -1 behind
+  /// the last. Empty when alignment is 1.
+  Kokkos::View<int*, MemorySpace> expert_of_block;
+
+  /// Rows in use, padding included: offsets(E).
+  Kokkos::View<int, MemorySpace> num_rows;
+  /// Assignments with an invalid id plus those lost to the capacity.
+  Kokkos::View<int, MemorySpace> num_dropped;
+
+  int max_tokens  = 0;
+  int num_tokens  = 0;  ///< of the last update
+  int top_k       = 0;
+  int num_experts = 0;  ///< local ones, the E of the arrays above
+  int max_rows    = 0;  ///< no routing of max_tokens tokens needs more rows
+
+  int num_global_experts = 0;
+  PlanOptions<MemorySpace> options;
+
+  /// Counts by tile of assignments and expert, the plan's only work array.
+  Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace> tile_table;
+
+  /// The rows that no routing of so many tokens exceeds; a batch of that many
+  /// rows is always large enough.
+  int maxRows(int tokens) const {
+    return static_cast<int>(maxRows(tokens, top_k, num_experts,
+                                    options.capacity, options.alignment));
+  }
+
+ private:
+  static std::int64_t maxRows(std::int64_t tokens, int top_k, int num_experts,
+                              int capacity, int alignment);
+};
+
+/// Points the plan to the experts that the ids name.
+///
+/// \param plan made by buildDispatchPlan or the constructor; num_tokens becomes
+///   expert_ids.extent(0)
+/// \param expert_ids T x top_k with T <= plan.max_tokens; int or std::int64_t,
+///   any layout. An id outside [0, number of global experts) is a dropped
+///   assignment, never an access out of bounds. A token may name an expert
+///   twice.
+/// \throws std::invalid_argument when extents do not fit; the plan is then as
+///   it was
+///
+/// Enqueues on the instance and returns: no allocation, no synchronisation; can
+/// be captured in a CUDA graph (T is then fixed, the contents of the ids and of
+/// the mask are not). T * top_k operations and some for every expert; one to
+/// three launches.
+template <class ExecutionSpace, class MemorySpace, class ExpertIds>
+void updateDispatchPlan(const ExecutionSpace& space,
+                        DispatchPlan<MemorySpace>& plan,
+                        const ExpertIds& expert_ids);
+
+/// Makes a plan for expert_ids.extent(0) tokens and points it to the experts
+/// that the ids name: the constructor and updateDispatchPlan in one call.
+///
+/// \param expert_ids T x K, see updateDispatchPlan
+/// \param num_experts ids name the experts [0, num_experts)
+/// \throws std::invalid_argument as those two do
+template <class ExecutionSpace, class ExpertIds>
+auto buildDispatchPlan(
+    const ExecutionSpace& space, const ExpertIds& expert_ids, int num_experts,
+    const PlanOptions<typename ExecutionSpace::memory_space>& options = {}) {
+  using Plan = DispatchPlan<typename ExecutionSpace::memory_space>;
+  static_assert(Kokkos::is_view_v<ExpertIds> && ExpertIds::rank() == 2,
+                "Tokkos::buildDispatchPlan: expert_ids must be a View of rank "
+                "2 (tokens x choices)");
+  Kokkos::Profiling::ScopedRegion region("Tokkos::buildDispatchPlan");
+  Impl::checkRange("Tokkos::buildDispatchPlan", "expert_ids.extent(1)",
+                   static_cast<std::int64_t>(expert_ids.extent(1)), 1,
+                   num_experts, "top_k, at most the number of experts");
+  Plan plan(space, static_cast<std::int64_t>(expert_ids.extent(0)),
+            static_cast<int>(expert_ids.extent(1)), num_experts, options);
+  updateDispatchPlan(space, plan, expert_ids);
+  return plan;
+}
+
+/// Checks that the plan is one: offsets, bounds, order and capacity, both maps
+/// inverse to each other, padding and blocks where they belong.
+///
+/// \returns the first violation in words; empty when there is none
+///
+/// Synchronises the instance; meant for tests and debugging.
+template <class ExecutionSpace, class MemorySpace>
+std::string validateDispatchPlan(const ExecutionSpace& space,
+                                 const DispatchPlan<MemorySpace>& plan);
+
+/// Checks also that the plan belongs to these ids, and that every id is valid:
+/// names the first one outside [0, number of global experts), the first token
+/// whose assignment went to another expert or has a row, or no row, against the
+/// options, and a wrong number of dropped assignments.
+template <class ExecutionSpace, class MemorySpace, class ExpertIds>
+std::string validateDispatchPlan(const ExecutionSpace& space,
+                                 const DispatchPlan<MemorySpace>& plan,
+                                 const ExpertIds& expert_ids);
+
+//----------------------------------------------------------------------------
+
+namespace Impl {
+
+template <class MemorySpace, class ExpertIds>
+auto planKeys(const DispatchPlan<MemorySpace>& plan,
+              const ExpertIds& expert_ids) {
+  using Id = typename ExpertIds::non_const_value_type;
+  return PlanKeys<Id>{
+      expert_ids.data(), static_cast<std::int64_t>(expert_ids.stride(0)),
+      static_cast<std::int64_t>(expert_ids.stride(1)), plan.options.mask.data(),
+      plan.options.expert_map.data(), plan.top_k, plan.num_global_experts,
+      plan.options.experts ? plan.options.experts->begin : 0, plan.num_experts,
+      // A token's ids lie behind those of the token before it.
+      (plan.top_k == 1 || expert_ids.stride(1) == 1) &&
+          (expert_ids.extent(0) <= 1 ||
+           expert_ids.stride(0) == expert_ids.extent(1))};
+}
+
+template <class MemorySpace>
+PlanData planData(const DispatchPlan<MemorySpace>& plan, int num_tokens,
+                  int tile_length) {
+  const int n     = num_tokens * plan.top_k;
+  const int tiles = Kokkos::max(1, n / tile_length + (n % tile_length != 0));
+  const int rows  = static_cast<int>(plan.tile_table.extent(0));
+  // An instance with more threads than the plan was made for has longer tiles.
+  if (tiles > rows) tile_length = n / rows + (n % rows != 0);
+  PlanData data{};
+  data.counts            = plan.counts.data();
+  data.offsets           = plan.offsets.data();
+  data.dropped           = plan.dropped.data();
+  data.row_of_assignment = plan.row_of_assignment.data();
+  data.assignment_of_row = plan.assignment_of_row.data();
+  data.expert_of_block   = plan.expert_of_block.data();
+  data.num_rows          = plan.num_rows.data();
+  data.num_dropped       = plan.num_dropped.data();
+  data.table             = plan.tile_table.data();
+  data.num_assignments   = n;
+  data.num_experts       = plan.num_experts;
+  data.num_blocks        = static_cast<int>(plan.expert_of_block.extent(0));
+  data.capacity  = plan.options.capacity > 0 ? plan.options.capacity : INT_MAX;
+  data.alignment = plan.options.alignment;
+  data.tile_length = tile_length;
+  data.num_tiles =
+      tiles > rows ? n / tile_length + (n % tile_length != 0) : tiles;
+  return data;
+}
+
+template <class ExecutionSpace>
+int planTileLength([[maybe_unused]] const ExecutionSpace& space,
+                   int num_assignments, int num_experts) {
+  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+    return planTileLengthHost(space, num_assignments, num_experts);
+  else
+    return planTileLengthTeam(num_assignments, num_experts);
+}
+
+/// Synchronises: the first global expert whose entry in the map is no local
+/// expert and not -1; the number of experts when there is none.
+template <class ExecutionSpace, class Map>
+int firstInvalidInMap(const ExecutionSpace& space, const Map& map,
+                      int num_local_experts) {
+  const int num_experts = static_cast<int>(map.extent(0));
+  int first             = num_experts;
+  Kokkos::parallel_reduce(
+      "Tokkos::DispatchPlan::checkMap",
+      Kokkos::RangePolicy<ExecutionSpace>(space, 0, num_experts),
+      FirstInvalidInMap{map.data(), num_local_experts},
+      Kokkos::Min<int>(first));
+  return Kokkos::min(first, num_experts);
+}
+
+}  // namespace Impl
+
+template <class MemorySpace>
+std::int64_t DispatchPlan<MemorySpace>::maxRows(std::int64_t tokens, int top_k,
+                                                int num_experts, int capacity,
+                                                int alignment) {
+  const std::int64_t experts     = num_experts;
+  const std::int64_t assignments = tokens * top_k;
+  const std::int64_t rows =
+      capacity > 0 ? Kokkos::min(assignments, experts * capacity) : assignments;
+  const std::int64_t padded =
+      rows + Kokkos::min(experts, rows) * (alignment - 1);
+  return (padded + alignment - 1) / alignment * alignment;
+}
+
+template <class MemorySpace>
+template <class ExecutionSpace>
+DispatchPlan<MemorySpace>::DispatchPlan(
+    const ExecutionSpace& space, std::int64_t max_tokens_, int top_k_,
+    int num_experts_, const PlanOptions<MemorySpace>& options_)
+    : options(options_) {
+  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
+                "Tokkos::DispatchPlan: space must be an execution space "
+                "instance");
+  static_assert(
+      Kokkos::SpaceAccessibility<ExecutionSpace, MemorySpace>::accessible,
+      "Tokkos::DispatchPlan: the execution space must reach MemorySpace");
+  constexpr auto function = "Tokkos::DispatchPlan";
+  Impl::checkRange(function, "num_experts", num_experts_, 1, INT_MAX - 1, "");
+  Impl::checkRange(function, "top_k", top_k_, 1, num_experts_,
+                   "the number of experts");
+  Impl::checkRange(function, "max_tokens", max_tokens_, 0, INT_MAX / top_k_,
+                   "(2^31 - 1) / top_k");
+  Impl::checkRange(function, "options.capacity", options.capacity, 0, INT_MAX,
+                   "0 for no limit");
+  Impl::checkRange(function, "options.alignment", options.alignment, 1, INT_MAX,
+                   "");
+  num_experts = num_experts_;
+  if (options.experts) {
+    if (options.expert_map.data() != nullptr)
+      Impl::throwInvalidArgument(function, "options.experts",
+                                 "no value when an expert map is given",
+                                 "a range and a map");
+    Impl::checkRange(function, "options.experts.end", options.experts->end, 1,
+                     num_experts_, "the number of experts");
+    Impl::checkRange(function, "options.experts.begin", options.experts->begin,
+                     0, options.experts->end - 1, "before the end");
+    num_experts = options.experts->end - options.experts->begin;
+  } else if (options.expert_map.data() != nullptr) {
+    Impl::checkExtent(
+        function, "options.expert_map", 0, options.expert_map.extent(0),
+        static_cast<std::size_t>(num_experts_), "the number of global experts");
+    Impl::checkRange(function, "options.num_local_experts",
+                     options.num_local_experts, 1, INT_MAX - 1, "");
+    num_experts     = options.num_local_experts;
+    const int first = Impl::firstInvalidInMap(space, options.expert_map,
+                                              options.num_local_experts);
+    if (first < num_experts_)
+      Impl::throwInvalidArgument(
+          function, "options.expert_map(" + std::to_string(first) + ")",
+          "-1 to " + std::to_string(options.num_local_experts - 1),
+          "a value outside");
+  }
+  const std::int64_t rows = maxRows(max_tokens_, top_k_, num_experts,
+                                    options.capacity, options.alignment);
+  Impl::checkRange(function, "max_rows", rows, 0, INT_MAX,
+                   "2^31 - 1, with every expert's padding");
+
+  max_tokens         = static_cast<int>(max_tokens_);
+  top_k              = top_k_;
+  num_global_experts = num_experts_;
+  max_rows           = static_cast<int>(rows);
+
+  const auto allocate = [&space](auto& view, const char* label, auto... n) {
+    view = std::remove_reference_t<decltype(view)>(
+        Kokkos::view_alloc(space, Kokkos::WithoutInitializing,
+                           std::string("Tokkos::DispatchPlan::") + label),
+        static_cast<std::size_t>(n)...);
+  };
+  const int n           = max_tokens * top_k;
+  const int tile_length = Impl::planTileLength(space, n, num_experts);
+  allocate(counts, "counts", num_experts);
+  allocate(offsets, "offsets", num_experts + 1);
+  allocate(dropped, "dropped", num_experts);
+  allocate(row_of_assignment, "row_of_assignment", max_tokens, top_k);
+  allocate(assignment_of_row, "assignment_of_row", max_rows);
+  if (options.alignment > 1)
+    allocate(expert_of_block, "expert_of_block", max_rows / options.alignment);
+  allocate(num_rows, "num_rows");
+  allocate(num_dropped, "num_dropped");
+  allocate(tile_table, "tile_table",
+           Kokkos::max(1, n / tile_length + (n % tile_length != 0)),
+           num_experts + 1);
+}
+
+template <class ExecutionSpace, class MemorySpace, class ExpertIds>
+void updateDispatchPlan(const ExecutionSpace& space,
+                        DispatchPlan<MemorySpace>& plan,
+                        const ExpertIds& expert_ids) {
+  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
+                "Tokkos::updateDispatchPlan: space must be an execution space "
+                "instance");
+  static_assert(Kokkos::is_view_v<ExpertIds> && ExpertIds::rank() == 2,
+                "Tokkos::updateDispatchPlan: expert_ids must be a View of rank "
+                "2 (tokens x choices)");
+  using Id = typename ExpertIds::non_const_value_type;
+  static_assert(std::is_integral_v<Id> && std::is_signed_v<Id> &&
+                    sizeof(Id) >= sizeof(std::int32_t),
+                "Tokkos::updateDispatchPlan: expert_ids must hold int or "
+                "std::int64_t");
+  static_assert(KokkosExt::is_accessible_v<ExecutionSpace, ExpertIds>,
+                "Tokkos::updateDispatchPlan: the execution space must reach "
+                "expert_ids");
+  static_assert(
+      Kokkos::SpaceAccessibility<ExecutionSpace, MemorySpace>::accessible,
+      "Tokkos::updateDispatchPlan: the execution space must reach the plan");
+  constexpr auto function = "Tokkos::updateDispatchPlan";
+  if (plan.top_k == 0)
+    Impl::throwInvalidArgument(function, "plan", "a plan that was built",
+                               "an empty one");
+  Impl::checkExtent(function, "expert_ids", 1, expert_ids.extent(1),
+                    static_cast<std::size_t>(plan.top_k), "plan.top_k");
+  Impl::checkRange(function, "expert_ids.extent(0)",
+                   static_cast<std::int64_t>(expert_ids.extent(0)), 0,
+                   plan.max_tokens, "plan.max_tokens");
+  if (plan.options.mask.data() != nullptr)
+    Impl::checkExtentAtLeast(function, "options.mask", 0,
+                             plan.options.mask.extent(0), expert_ids.extent(0),
+                             "expert_ids.extent(0)");
+
+  Kokkos::Profiling::ScopedRegion region(function);
+  plan.num_tokens = static_cast<int>(expert_ids.extent(0));
+  const auto keys = Impl::planKeys(plan, expert_ids);
+  const int n     = plan.num_tokens * plan.top_k;
+  const auto data = Impl::planData(
+      plan, plan.num_tokens, Impl::planTileLength(space, n, plan.num_experts));
+  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+    Impl::updatePlanHost(space, keys, data);
+  else
+    Impl::updatePlanTeam(space, keys, data, n <= 256 ? 256 : 512);
+}
+
+template <class ExecutionSpace, class MemorySpace>
+std::string validateDispatchPlan(const ExecutionSpace& space,
+                                 const DispatchPlan<MemorySpace>& plan) {
+  if (plan.top_k == 0) return "the plan is empty: it was never built";
+  Kokkos::Profiling::ScopedRegion region("Tokkos::validateDispatchPlan");
+  return Impl::validatePlan(space, plan,
+                            Impl::planData(plan, plan.num_tokens, INT_MAX));
+}
+
+template <class ExecutionSpace, class MemorySpace, class ExpertIds>
+std::string validateDispatchPlan(const ExecutionSpace& space,
+                                 const DispatchPlan<MemorySpace>& plan,
+                                 const ExpertIds& expert_ids) {
+  if (plan.top_k == 0) return "the plan is empty: it was never built";
+  constexpr auto function = "Tokkos::validateDispatchPlan";
+  Impl::checkExtent(function, "expert_ids", 0, expert_ids.extent(0),
+                    static_cast<std::size_t>(plan.num_tokens),
+                    "plan.num_tokens");
+  Impl::checkExtent(function, "expert_ids", 1, expert_ids.extent(1),
+                    static_cast<std::size_t>(plan.top_k), "plan.top_k");
+  Kokkos::Profiling::ScopedRegion region(function);
+  const auto data       = Impl::planData(plan, plan.num_tokens, INT_MAX);
+  std::string violation = Impl::validatePlan(space, plan, data);
+  if (violation.empty())
+    violation = Impl::validatePlanAgainstIds(space, plan, data,
+                                             Impl::planKeys(plan, expert_ids));
+  return violation;
+}
+
+}  // namespace Tokkos
+
+#endif

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_IMPL_CHECK_HPP
+#define TOKKOS_IMPL_CHECK_HPP
+
+#include <Kokkos_Core.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+/// Checks of arguments on the host. Each throws std::invalid_argument with
+/// "Tokkos::verb: argument: expected ..., got ...".
+namespace Tokkos::Impl {
+
+[[noreturn]] void throwInvalidArgument(std::string_view function,
+                                       std::string_view argument,
+                                       std::string_view expected,
+                                       std::string_view actual);
+
+/// view.extent(dimension) must equal `expected`, which is known to the user as
+/// `meaning`.
+void checkExtent(std::string_view function, std::string_view view,
+                 int dimension, std::size_t actual, std::size_t expected,
+                 std::string_view meaning);
+
+/// view.extent(dimension) must be `minimum` or more.
+void checkExtentAtLeast(std::string_view function, std::string_view view,
+                        int dimension, std::size_t actual, std::size_t minimum,
+                        std::string_view meaning);
+
+/// low <= value <= high; `meaning` says where the bounds come from.
+void checkRange(std::string_view function, std::string_view argument,
+                std::int64_t value, std::int64_t low, std::int64_t high,
+                std::string_view meaning);
+
+/// The bytes behind a View of rank 1 or 2: `rows` runs of `row_bytes` each,
+/// `stride` bytes from one to the next.
+struct MemoryRegion {
+  std::uintptr_t begin;
+  std::size_t rows;
+  std::size_t row_bytes;
+  std::size_t stride;
+};
+
+template <class View>
+MemoryRegion memoryRegion(const View& view) {
+  static_assert(View::rank() == 1 || View::rank() == 2);
+  constexpr std::size_t size = sizeof(typename View::value_type);
+  MemoryRegion region{reinterpret_cast<std::uintptr_t>(view.data()), 1,
+                      view.span() * size, 0};
+  if (view.size() == 0) region.row_bytes = 0;
+  if constexpr (View::rank() == 2) {
+    if (view.size() == 0) return region;
+    const int outer = view.stride(0) >= view.stride(1) ? 0 : 1;
+    const std::size_t run =
+        (view.extent(1 - outer) - 1) * view.stride(1 - outer);
+    region.rows      = view.extent(outer);
+    region.stride    = view.stride(outer) * size;
+    region.row_bytes = (run + 1) * size;
+  }
+  return region;
+}
+
+/// The two arguments must not share a byte. Two windows of columns of one
+/// matrix are told apart; of other interleaved Views the whole span counts.
+void checkDisjoint(std::string_view function, std::string_view first_name,
+                   const MemoryRegion& first, std::string_view second_name,
+                   const MemoryRegion& second);
+
+}  // namespace Tokkos::Impl
+
+#endif

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#include <Tokkos.hpp>
+#include <Tokkos/Impl/Check.hpp>
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+// The compiled part of the library: version, configuration, checks.
+namespace {
+
+TEST(Library, VersionAgreesWithItsMacros) {
+  const std::string expected = std::to_string(TOKKOS_VERSION_MAJOR) + "." +
+                               std::to_string(TOKKOS_VERSION_MINOR) + "." +
+                               std::to_string(TOKKOS_VERSION_PATCH);
+  EXPECT_EQ(expected, Tokkos::version());
+  EXPECT_EQ(TOKKOS_VERSION, TOKKOS_VERSION_MAJOR * 10000 +
+                                TOKKOS_VERSION_MINOR * 100 +
+                                TOKKOS_VERSION_PATCH);
+}
+
+TEST(Library, ConfigurationNamesWhatThisBuildIs) {
+  std::ostringstream out;
+  Tokkos::printConfiguration(out);
+  const std::string text = out.str();
+  const auto has         = [&](const std::string& line) {
+    return text.find(line) != std::string::npos;
+  };
+  EXPECT_TRUE(has("Tokkos version: " TOKKOS_VERSION_STRING "\n")) << text;
+  EXPECT_TRUE(has("Tokkos commit: " + std::string(Tokkos::gitCommitHash())))
+      << text;
+  EXPECT_TRUE(has("Kokkos version: " + std::to_string(KOKKOS_VERSION_MAJOR) +
+                  "." + std::to_string(KOKKOS_VERSION_MINOR) + "." +
+                  std::to_string(KOKKOS_VERSION_PATCH) + "\n"))
+      << text;
+  EXPECT_TRUE(has(std::string("Kokkos default backend: ") +
+                  Kokkos::DefaultExecutionSpace::name() + "\n"))
+      << text;
+}
+
+using Tokkos::Impl::MemoryRegion;
+
+bool disjoint(const MemoryRegion& a, const MemoryRegion& b) {
+  try {
+    Tokkos::Impl::checkDisjoint("f", "a", a, "b", b);
+    Tokkos::Impl::checkDisjoint("f", "b", b, "a", a);
+  } catch (const std::invalid_argument&) {
+    return false;
+  }
+  return true;
+}
+
+TEST(Library, OverlapOfMemory) {
+  // {begin, rows, bytes of a row, stride}
+  EXPECT_TRUE(disjoint({1000, 1, 40, 0}, {1040, 1, 40, 0}));
+  EXPECT_FALSE(disjoint({1000, 1, 41, 0}, {1040, 1, 40, 0}));
+  EXPECT_FALSE(disjoint({1000, 1, 40, 0}, {1000, 1, 40, 0}));
+  EXPECT_TRUE(disjoint({1000, 1, 0, 0}, {1000, 1, 40, 0}));
+  // Two windows of columns of one matrix.
+  EXPECT_TRUE(disjoint({1000, 5, 10, 20}, {1010, 5, 10, 20}));
+  EXPECT_TRUE(disjoint({1000, 5, 10, 20}, {1030, 3, 10, 20}));
+  EXPECT_FALSE(disjoint({1000, 5, 11, 20}, {1010, 5, 10, 20}));
+  EXPECT_FALSE(disjoint({1000, 5, 10, 20}, {1010, 5, 11, 20}));
+  EXPECT_FALSE(disjoint({1000, 5, 10, 20}, {1010, 5, 10, 30}));
+  // A block in the gap between two rows, and one across.
+  EXPECT_TRUE(disjoint({1000, 5, 10, 20}, {1030, 1, 10, 0}));
+  EXPECT_FALSE(disjoint({1000, 5, 10, 20}, {1030, 1, 11, 0}));
+}
+
+TEST(Library, RegionsOfViews) {
+  const Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace> a("a", 6,
+                                                                        8);
+  const auto region = Tokkos::Impl::memoryRegion(
+      Kokkos::subview(a, Kokkos::make_pair(1, 4), Kokkos::make_pair(2, 5)));
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&a(1, 2)), region.begin);
+  EXPECT_EQ(3u, region.rows);
+  EXPECT_EQ(12u, region.row_bytes);
+  EXPECT_EQ(32u, region.stride);
+}
+
+}  // namespace

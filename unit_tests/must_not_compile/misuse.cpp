@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#include <Tokkos.hpp>
+
+// Each CASE is a misuse that a static_assert must name. CASE 0 is none of them
+// and must compile: it shows that the others fail for their own reason.
+using Space = Kokkos::DefaultHostExecutionSpace;
+template <class T>
+using Matrix = Kokkos::View<T**, Kokkos::LayoutRight, Kokkos::HostSpace>;
+template <class T>
+using Array = Kokkos::View<T*, Kokkos::HostSpace>;
+
+void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
+  const Space space;
+  const Matrix<float> reals;
+  const Matrix<int> ids;
+  auto writable = plan;
+#if CASE == 0
+  Tokkos::routeTopK(space, reals, ids, reals);
+  Tokkos::updateDispatchPlan(space, writable, ids);
+  Tokkos::permute(space, plan, reals, reals);
+  Tokkos::combine(space, plan, reals, reals, reals);
+#elif CASE == 1
+  Tokkos::routeTopK(space, ids, ids, reals);
+#elif CASE == 2
+  Tokkos::routeTopK(space, reals, Matrix<short>(), reals);
+#elif CASE == 3
+  Tokkos::updateDispatchPlan(space, writable, reals);
+#elif CASE == 4
+  Tokkos::updateDispatchPlan(space, writable, Array<int>());
+#elif CASE == 5
+  Tokkos::permute(space, plan, reals, Matrix<double>());
+#elif CASE == 6
+  Tokkos::permute(space, plan, reals, Matrix<const float>());
+#elif CASE == 7
+  Tokkos::unpermute(space, plan, reals, Array<float>());
+#elif CASE == 8
+  Tokkos::combine(space, plan, ids, reals, reals);
+#elif CASE == 9
+  Tokkos::combine(space, plan, reals, reals, Matrix<const float>());
+#elif CASE == 10
+  Tokkos::countExperts(space, Array<float>(), Array<int>());
+#elif CASE == 11
+  Tokkos::scanCounts(space, Array<int>(), Array<const int>());
+#elif CASE == 12
+  Tokkos::permuteByExpert(space, Array<float>(), Matrix<float>(), Array<int>(),
+                          Array<int>());
+#elif CASE == 13
+  Tokkos::countExperts(0, Array<int>(), Array<int>());
+#endif
+}

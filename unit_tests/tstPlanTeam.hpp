@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#include "TestSupport.hpp"
+
+#include <Tokkos/Impl/PlanTeam.hpp>
+
+// The plan's device algorithm on every backend, with several team sizes and
+// tile lengths: a host "team" has subgroups of one thread.
+namespace Test {
+
+template <class Id>
+void testTeams(const std::vector<Id>& ids, int top_k, int num_experts,
+               int team_size, int tile_length, int capacity, int alignment) {
+  SCOPED_TRACE("n=" + std::to_string(ids.size()) +
+               " E=" + std::to_string(num_experts) +
+               " team=" + std::to_string(team_size) +
+               " tile=" + std::to_string(tile_length));
+  const ExecutionSpace space;
+  const auto d_ids = makeMatrix(ids, top_k);
+  Tokkos::DispatchPlan<MemorySpace> plan(
+      space, std::int64_t(ids.size()) / top_k, top_k, num_experts,
+      {.capacity = capacity, .alignment = alignment});
+  // The tiles of the test are not those that the plan was made for.
+  const int n     = static_cast<int>(ids.size());
+  plan.tile_table = Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace>(
+      "table", n / tile_length + 1, num_experts + 1);
+  plan.num_tokens = n / top_k;
+  Tokkos::Impl::updatePlanTeam(
+      space, Tokkos::Impl::planKeys(plan, d_ids),
+      Tokkos::Impl::planData(plan, plan.num_tokens, tile_length), team_size);
+  space.fence();
+
+  Reference::Options known;
+  known.capacity  = capacity;
+  known.alignment = alignment;
+  expectPlan(Reference::makePlan(ids, top_k, num_experts, known), plan);
+}
+
+TEST(PlanTeam, TeamSizesAndTileLengths) {
+  Random random;
+  std::vector<int> team_sizes = {32, 64, 256, 512, 1024};
+  if (Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+    team_sizes.clear();
+    for (int size = 1; size <= ExecutionSpace().concurrency(); ++size)
+      team_sizes.push_back(size);
+  }
+  for (const int team_size : team_sizes)
+    for (const int tile_length : {1, 7, 64, 1000, 5000}) {
+      testTeams(random.ids(3000, 20, true, true), 2, 20, team_size, tile_length,
+                0, 1);
+      testTeams(random.ids<std::int64_t>(2000, 300, false, true), 4, 300,
+                team_size, tile_length, 9, 16);
+      testTeams(random.ids(1500, 9000), 1, 9000, team_size, 500, 0, 3);
+      if (testing::Test::HasFailure()) return;
+    }
+}
+
+}  // namespace Test
