@@ -3,10 +3,12 @@
 
 #include "TestSupport.hpp"
 
+#include <Tokkos/Impl/PlanSmall.hpp>
 #include <Tokkos/Impl/PlanTeam.hpp>
 
-// The plan's device algorithm on every backend, with several team sizes and
-// tile lengths: a host "team" has subgroups of one thread.
+// The algorithms of the plan that run on any device, on every backend: with
+// several team sizes and tile lengths, where a host "team" has subgroups of one
+// thread.
 namespace Test {
 
 template <class Id>
@@ -24,7 +26,8 @@ void testTeams(const std::vector<Id>& ids, int top_k, int num_experts,
   // The tiles of the test are not those that the plan was made for.
   const int n     = static_cast<int>(ids.size());
   plan.tile_table = Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace>(
-      "table", n / tile_length + 1, num_experts + 1);
+      "table", n / tile_length + 1,
+      Tokkos::Impl::PlanData::tableStride(num_experts));
   plan.num_tokens = n / top_k;
   Tokkos::Impl::updatePlanTeam(
       space, Tokkos::Impl::planKeys(plan, d_ids),
@@ -54,6 +57,41 @@ TEST(PlanTeam, TeamSizesAndTileLengths) {
       testTeams(random.ids(1500, 9000), 1, 9000, team_size, 500, 0, 3);
       if (testing::Test::HasFailure()) return;
     }
+}
+
+void testSmall(const std::vector<int>& ids, int top_k, int num_experts,
+               int team_size) {
+  SCOPED_TRACE("n=" + std::to_string(ids.size()) +
+               " E=" + std::to_string(num_experts) +
+               " team=" + std::to_string(team_size));
+  using Small = Tokkos::Impl::PlanSmall<ExecutionSpace, int>;
+  const ExecutionSpace space;
+  const auto d_ids = makeMatrix(ids, top_k);
+  Tokkos::DispatchPlan<MemorySpace> plan(
+      space, std::int64_t(ids.size()) / top_k, top_k, num_experts);
+  plan.num_tokens = static_cast<int>(ids.size()) / top_k;
+  Kokkos::parallel_for(
+      "Test::small",
+      Kokkos::TeamPolicy<ExecutionSpace>(space, 1, team_size)
+          .set_scratch_size(0, Kokkos::PerTeam(Small::scratchBytes(
+                                   static_cast<int>(ids.size())))),
+      Small{Tokkos::Impl::planKeys(plan, d_ids),
+            Tokkos::Impl::planData(plan, plan.num_tokens, 1 << 20)});
+  space.fence();
+  expectPlan(Reference::makePlan(ids, top_k, num_experts), plan);
+}
+
+TEST(PlanTeam, SmallPlans) {
+  Random random;
+  for (const int team_size :
+       {1, Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>
+               ? std::min(2, int(ExecutionSpace().concurrency()))
+               : 96})
+    for (const int num_experts : {1, 8, 100, 2000})
+      for (const int num_tokens : {0, 1, 2, 3, 15, 16, 17, 64, 128})
+        testSmall(random.ids(std::size_t(num_tokens) * 2, num_experts, true,
+                             num_tokens > 2),
+                  2, num_experts, team_size);
 }
 
 }  // namespace Test

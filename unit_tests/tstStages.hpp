@@ -15,7 +15,8 @@ void testCount(int num_tokens, int top_k, int num_experts) {
                                   true, std::is_signed_v<Id>);
   std::vector<Count> expected(num_experts, 0);
   for (const Id id : ids)
-    if (id >= Id(0) && id < Id(num_experts)) ++expected[id];
+    if (const auto e = static_cast<std::int64_t>(id); e >= 0 && e < num_experts)
+      ++expected[e];
 
   const Array<Count> counts("counts", num_experts);
   Kokkos::deep_copy(counts, Count(77));
