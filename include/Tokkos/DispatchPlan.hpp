@@ -6,8 +6,7 @@
 
 #include <Tokkos/Impl/Check.hpp>
 #include <Tokkos/Impl/PlanData.hpp>
-#include <Tokkos/Impl/PlanHost.hpp>
-#include <Tokkos/Impl/PlanTeam.hpp>
+#include <Tokkos/Impl/PlanUpdate.hpp>
 #include <Tokkos/Impl/PlanValidate.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
@@ -211,14 +210,14 @@ auto planKeys(const DispatchPlan<MemorySpace>& plan,
            expert_ids.stride(0) == expert_ids.extent(1))};
 }
 
+/// The plan as its kernels see it, for so many tokens in tiles of this length.
 template <class MemorySpace>
 PlanData planData(const DispatchPlan<MemorySpace>& plan, int num_tokens,
                   int tile_length) {
-  const int n     = num_tokens * plan.top_k;
-  const int tiles = Kokkos::max(1, n / tile_length + (n % tile_length != 0));
-  const int rows  = static_cast<int>(plan.tile_table.extent(0));
+  const int n         = num_tokens * plan.top_k;
+  const int max_tiles = static_cast<int>(plan.tile_table.extent(0));
   // An instance with more threads than the plan was made for has longer tiles.
-  if (tiles > rows) tile_length = n / rows + (n % rows != 0);
+  tile_length = Kokkos::max(tile_length, divideUp(n, max_tiles));
   PlanData data{};
   data.counts            = plan.counts.data();
   data.offsets           = plan.offsets.data();
@@ -234,19 +233,11 @@ PlanData planData(const DispatchPlan<MemorySpace>& plan, int num_tokens,
   data.num_blocks        = static_cast<int>(plan.expert_of_block.extent(0));
   data.capacity  = plan.options.capacity > 0 ? plan.options.capacity : INT_MAX;
   data.alignment = plan.options.alignment;
-  data.tile_length = tile_length;
-  data.num_tiles =
-      tiles > rows ? n / tile_length + (n % tile_length != 0) : tiles;
+  data.tile_length  = tile_length;
+  data.num_tiles    = Kokkos::max(1, divideUp(n, tile_length));
+  data.table_stride = static_cast<int>(plan.tile_table.extent(1));
+  data.key_bits     = Impl::PlanData::keyBits(plan.num_experts);
   return data;
-}
-
-template <class ExecutionSpace>
-int planTileLength([[maybe_unused]] const ExecutionSpace& space,
-                   int num_assignments, int num_experts) {
-  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>)
-    return planTileLengthHost(space, num_assignments, num_experts);
-  else
-    return planTileLengthTeam(num_assignments, num_experts);
 }
 
 /// Synchronises: the first global expert whose entry in the map is no local
@@ -343,8 +334,6 @@ DispatchPlan<MemorySpace>::DispatchPlan(
                            std::string("Tokkos::DispatchPlan::") + label),
         static_cast<std::size_t>(n)...);
   };
-  const int n           = max_tokens * top_k;
-  const int tile_length = Impl::planTileLength(space, n, num_experts);
   allocate(counts, "counts", num_experts);
   allocate(offsets, "offsets", num_experts + 1);
   allocate(dropped, "dropped", num_experts);
@@ -355,8 +344,8 @@ DispatchPlan<MemorySpace>::DispatchPlan(
   allocate(num_rows, "num_rows");
   allocate(num_dropped, "num_dropped");
   allocate(tile_table, "tile_table",
-           Kokkos::max(1, n / tile_length + (n % tile_length != 0)),
-           num_experts + 1);
+           Impl::planMaxTiles(space, max_tokens * top_k),
+           Impl::PlanData::tableStride(num_experts));
 }
 
 template <class ExecutionSpace, class MemorySpace, class ExpertIds>
@@ -396,14 +385,10 @@ void updateDispatchPlan(const ExecutionSpace& space,
 
   Kokkos::Profiling::ScopedRegion region(function);
   plan.num_tokens = static_cast<int>(expert_ids.extent(0));
-  const auto keys = Impl::planKeys(plan, expert_ids);
-  const int n     = plan.num_tokens * plan.top_k;
-  const auto data = Impl::planData(
-      plan, plan.num_tokens, Impl::planTileLength(space, n, plan.num_experts));
-  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>)
-    Impl::updatePlanHost(space, keys, data);
-  else
-    Impl::updatePlanTeam(space, keys, data, n <= 256 ? 256 : 512);
+  Impl::updatePlan(space, Impl::planKeys(plan, expert_ids),
+                   Impl::planData(plan, plan.num_tokens,
+                                  Impl::planTileLength(
+                                      space, plan.num_tokens * plan.top_k)));
 }
 
 template <class ExecutionSpace, class MemorySpace>

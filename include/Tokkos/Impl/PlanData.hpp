@@ -6,6 +6,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <climits>
 #include <cstdint>
 
 // What the kernels of the dispatch plan read and write. Plain pointers, so that
@@ -13,10 +14,16 @@
 // from the kernel's arguments.
 namespace Tokkos::Impl {
 
-/// Which expert of this process an assignment goes to.
+/// What an assignment has instead of an expert of this process.
+enum PlanKey : int {
+  key_none    = -1,  // its token is masked, or its expert is remote
+  key_invalid = -2   // its id names no expert
+};
+
+/// The local expert of an assignment, whatever the options and the layout.
 template <class Id>
 struct PlanKeys {
-  enum : int { none = -1, invalid = -2 };
+  static constexpr bool plain = false;
 
   const Id* ids;
   std::int64_t token_stride;
@@ -29,22 +36,36 @@ struct PlanKeys {
   int num_experts;
   bool contiguous;
 
-  /// The local expert of the assignment; `none` when its token is masked or
-  /// its expert is remote, `invalid` when its id names no expert.
   KOKKOS_FUNCTION int operator()(int assignment) const {
     if (contiguous && mask == nullptr) return local(ids[assignment]);
     const int token = assignment / top_k;
-    if (mask != nullptr && !mask[token]) return none;
+    if (mask != nullptr && !mask[token]) return key_none;
     return local(ids[token * token_stride +
                      (assignment - token * top_k) * choice_stride]);
   }
 
  private:
   KOKKOS_FUNCTION int local(Id id) const {
-    if (id < 0 || id >= static_cast<Id>(num_global_experts)) return invalid;
+    if (id < 0 || id >= static_cast<Id>(num_global_experts)) return key_invalid;
     if (expert_map != nullptr) return expert_map[id];
     const int expert = static_cast<int>(id) - first_expert;
-    return expert >= 0 && expert < num_experts ? expert : int(none);
+    return expert >= 0 && expert < num_experts ? expert : int(key_none);
+  }
+};
+
+/// The same where ids lie side by side and no option is used, neither one that
+/// acts on keys nor a capacity or an alignment.
+template <class Id>
+struct PlainPlanKeys {
+  static constexpr bool plain = true;
+
+  const Id* ids;
+  int num_experts;
+
+  KOKKOS_FUNCTION int operator()(int assignment) const {
+    const Id id = ids[assignment];
+    return id >= 0 && id < static_cast<Id>(num_experts) ? static_cast<int>(id)
+                                                        : int(key_invalid);
   }
 };
 
@@ -66,13 +87,25 @@ struct PlanData {
   int alignment;
   int tile_length;
   int num_tiles;
+  int table_stride;
+  int key_bits;  // low bits that tell the bins, and none, from each other
+
+  KOKKOS_FUNCTION bool hasCapacity() const { return capacity != INT_MAX; }
 
   // The table counts, tile by tile, the assignments of every expert, and in a
   // last bin those whose id is invalid. Scanning it turns the counts into the
   // number of assignments of the expert in earlier tiles.
   KOKKOS_FUNCTION int numBins() const { return num_experts + 1; }
+  static int keyBits(int num_experts) {
+    int bits = 1;
+    while ((std::int64_t(1) << bits) < std::int64_t(num_experts) + 3)
+      ++bits;
+    return bits;
+  }
+  /// The rows of the table begin where a load of 16 bytes may.
+  static int tableStride(int num_experts) { return (num_experts + 4) / 4 * 4; }
   KOKKOS_FUNCTION int* tableRow(int tile) const {
-    return table + static_cast<std::int64_t>(tile) * numBins();
+    return table + static_cast<std::int64_t>(tile) * table_stride;
   }
   KOKKOS_FUNCTION int tileBegin(int tile) const { return tile * tile_length; }
   KOKKOS_FUNCTION int tileEnd(int tile) const {

@@ -13,9 +13,9 @@
 // contiguous tile of the assignments, with a histogram of its own.
 namespace Tokkos::Impl {
 
-template <class Id>
+template <class Keys>
 struct PlanCountHost {
-  PlanKeys<Id> keys;
+  Keys keys;
   PlanData plan;
 
   KOKKOS_FUNCTION void operator()(int tile) const {
@@ -24,8 +24,8 @@ struct PlanCountHost {
       bins[b] = 0;
     for (int a = plan.tileBegin(tile); a < plan.tileEnd(tile); ++a) {
       const int expert = keys(a);
-      if (expert != keys.none)
-        ++bins[expert == keys.invalid ? plan.num_experts : expert];
+      if (expert != key_none)
+        ++bins[expert == key_invalid ? plan.num_experts : expert];
     }
   }
 };
@@ -64,9 +64,9 @@ struct PlanScanHost {
   }
 };
 
-template <class Id>
+template <class Keys>
 struct PlanPlaceHost {
-  PlanKeys<Id> keys;
+  Keys keys;
   PlanData plan;
 
   KOKKOS_FUNCTION void operator()(int tile) const {
@@ -102,29 +102,18 @@ struct PlanPlaceHost {
   }
 };
 
-/// A tile for every thread, but none so short that starting a thread on it
-/// costs more than walking it.
-template <class ExecutionSpace>
-int planTileLengthHost(const ExecutionSpace& space, int num_assignments,
-                       int num_experts) {
-  const int shortest = Kokkos::max(2048, num_experts);
-  const int threads  = Kokkos::max(1, static_cast<int>(space.concurrency()));
-  return Kokkos::max(shortest, num_assignments / threads +
-                                   (num_assignments % threads != 0 ? 1 : 0));
-}
-
-template <class ExecutionSpace, class Id>
-void updatePlanHost(const ExecutionSpace& space, const PlanKeys<Id>& keys,
+template <class ExecutionSpace, class Keys>
+void updatePlanHost(const ExecutionSpace& space, const Keys& keys,
                     const PlanData& plan) {
   using Tiles = Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>;
   KokkosExt::parallelFor("Tokkos::updateDispatchPlan::count",
                          Tiles(space, 0, plan.num_tiles, Kokkos::ChunkSize(1)),
-                         PlanCountHost<Id>{keys, plan});
+                         PlanCountHost<Keys>{keys, plan});
   KokkosExt::parallelFor("Tokkos::updateDispatchPlan::scan", Tiles(space, 0, 1),
                          PlanScanHost{plan});
   KokkosExt::parallelFor("Tokkos::updateDispatchPlan::place",
                          Tiles(space, 0, plan.num_tiles, Kokkos::ChunkSize(1)),
-                         PlanPlaceHost<Id>{keys, plan});
+                         PlanPlaceHost<Keys>{keys, plan});
 }
 
 }  // namespace Tokkos::Impl

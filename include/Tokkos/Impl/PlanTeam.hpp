@@ -4,36 +4,24 @@
 #ifndef TOKKOS_IMPL_PLANTEAM_HPP
 #define TOKKOS_IMPL_PLANTEAM_HPP
 
+#include <Tokkos/Impl/PlanCount.hpp>
 #include <Tokkos/Impl/PlanData.hpp>
 #include <Tokkos/KokkosExt/Launch.hpp>
 #include <Tokkos/KokkosExt/Subgroup.hpp>
 
 #include <Kokkos_Core.hpp>
 
-// The plan on a device: a stable counting sort. A team counts the experts of
-// one tile of the assignments, the table of all tiles is scanned, and a team
-// places the assignments of its tile. Inside a tile every subgroup owns a
-// contiguous chunk and a counter for each expert, which it advances as it walks
-// its chunk in order. When one tile holds everything a single launch does it
+// The plan for any device and any number of experts: a stable counting sort. A
+// team counts the experts of one tile of the assignments, the table of all
+// tiles is scanned, and a team places the assignments of its tile. Inside a
+// tile every subgroup owns a contiguous chunk and a counter for each expert,
+// which it advances as it walks its chunk in order; the counters lie in scratch
+// memory where they fit. When one tile holds everything a single launch does it
 // all.
 namespace Tokkos::Impl {
 
 /// Level-0 scratch that every device has.
 inline constexpr int plan_scratch_bytes = 32 * 1024;
-
-/// Clears counters and counts the assignments [begin, end) into them, with the
-/// team or a part of it: thread `rank` of `size`.
-template <class Id>
-KOKKOS_FUNCTION void countAssignments(const PlanKeys<Id>& keys,
-                                      const PlanData& plan, int* bins,
-                                      int begin, int end, int rank, int size) {
-  for (int a = begin + rank; a < end; a += size) {
-    const int expert = keys(a);
-    if (expert != keys.none)
-      Kokkos::atomic_inc(
-          &bins[expert == keys.invalid ? plan.num_experts : expert]);
-  }
-}
 
 /// From the number of assignments of every expert, held in plan.counts, makes
 /// counts, offsets and what was dropped. One team; each thread owns a run of
@@ -63,7 +51,7 @@ KOKKOS_FUNCTION void scanExperts(const Team& team, const PlanData& plan,
     plan.offsets[plan.num_experts] = row;
     *plan.num_rows                 = row;
   }
-  if (plan.capacity != INT_MAX)
+  if (plan.hasCapacity())
     team.team_reduce(Kokkos::Sum<int>(dropped));
   else
     dropped = 0;
@@ -193,13 +181,16 @@ struct PlanPlaceTeam {
   KOKKOS_FUNCTION void walk(int* next_rank, int begin, int end,
                             int lane) const {
     for (int first = begin; first < end; first += Subgroup::lanes) {
-      const int a      = first + lane;
-      const int expert = a < end ? keys(a) : int(keys.none);
-      bool last        = false;
-      int rank         = Subgroup::rankAmongEqual(lane, expert, last);
-      if (expert >= 0) rank += next_rank[expert];
+      const int a         = first + lane;
+      const int expert    = a < end ? keys(a) : int(key_none);
+      const int one_key[] = {expert};
+      typename Subgroup::Lanes equal[1];
+      Subgroup::findEqual(one_key, plan.key_bits, equal);
+      const int before = Subgroup::countBefore(equal[0], lane);
+      const int rank   = expert >= 0 ? next_rank[expert] + before : before;
       Subgroup::sync();
-      if (expert >= 0 && last) next_rank[expert] = rank + 1;
+      if (expert >= 0 && before == 0)
+        next_rank[expert] = rank + Subgroup::count(equal[0]);
       Subgroup::sync();
       if (expert >= 0)
         plan.place(a, expert, rank);
@@ -229,15 +220,6 @@ struct PlanPlaceTeam {
           [&](int b) { plan.expert_of_block[b] = -1; });
   }
 };
-
-/// Short enough to occupy the device, long enough that the table stays a
-/// fraction of the assignments.
-inline int planTileLengthTeam(int num_assignments, int num_experts) {
-  constexpr int single_tile = 4096;
-  if (num_assignments <= single_tile) return single_tile;
-  const int length = num_assignments <= 128 * 1024 ? 1024 : 4096;
-  return Kokkos::max(length, 4 * num_experts);
-}
 
 template <class Policy, class Functor>
 void launchTeams(const char* label, const Policy& policy, int scratch_bytes,

@@ -118,8 +118,8 @@ struct CheckId : PlanView {
   KOKKOS_FUNCTION int operator()(int a) const {
     const int e   = keys(a);
     const int row = plan.row_of_assignment[a];
-    if (e == keys.invalid) return bad_id;
-    if (e == keys.none) return row == -1 ? ok : has_row;
+    if (e == key_invalid) return bad_id;
+    if (e == key_none) return row == -1 ? ok : has_row;
     const int end = plan.offsets[e] + plan.counts[e];
     if (row == -1) {
       if (plan.dropped[e] == 0) return no_row;

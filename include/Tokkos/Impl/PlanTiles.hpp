@@ -1,0 +1,585 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_IMPL_PLANTILES_HPP
+#define TOKKOS_IMPL_PLANTILES_HPP
+
+#include <Tokkos/Impl/PlanData.hpp>
+#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Loop.hpp>
+#include <Tokkos/KokkosExt/Subgroup.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+
+// The plan where threads run in lockstep and everything about the experts fits
+// into a team's scratch memory. Two launches: every team counts its tile into
+// a row of the table; then every team sums the rows before its own and all
+// rows, and places its tile. When there is one tile the second launch does
+// without the first.
+//
+// A tile is sorted in passes over the assignments that a team's threads hold in
+// registers. In a pass every subgroup owns a contiguous chunk and a column of
+// 16-bit counters, one for each bin (the experts, then the invalid ids).
+// Walking its chunk a subgroup's width at a time it learns, in one step, the
+// rank of an assignment among its equals in the chunk and the chunk's counts.
+// One scan over the counters, bin by bin, then tells where in the sorted pass
+// the equals of every chunk begin. The rows reach memory in sorted order, so
+// that the writes of a subgroup fall together.
+namespace Tokkos::Impl {
+
+/// How a team works.
+struct TileShape {
+  int team_size = 0;  // 0: the experts do not fit into scratch memory
+  int items     = 0;  // assignments that a thread holds in a pass
+
+  int passLength() const { return team_size * items; }
+};
+
+/// Counters that one load brings.
+struct alignas(16) CounterPack {
+  static constexpr int size = 8;
+  std::uint16_t count[size];
+};
+
+/// What a team keeps in scratch memory.
+struct TileScratch {
+  std::uint16_t* counters;      // bin x subgroup; then starts in the pass
+  int* shift;                   // from places in the pass to rows
+  int* limit;                   // first row behind what the expert keeps
+  int* segment_end;             // first row behind its padding
+  std::uint16_t* sorted_index;  // the pass, sorted
+  std::uint16_t* sorted_bin;    // and where each goes
+  int* partial;                 // sums of subgroups, two sets; then a total
+
+  static constexpr int max_subgroups = 32;
+  static constexpr int total         = 2 * max_subgroups;
+  static constexpr int partial_bytes = (total + 4) * 4;
+
+  KOKKOS_FUNCTION static int numPacks(int num_bins, int num_subgroups) {
+    return (num_bins * num_subgroups + CounterPack::size - 1) /
+           CounterPack::size;
+  }
+  KOKKOS_FUNCTION static int binBytes(int num_bins) {
+    return (num_bins * 4 + 15) / 16 * 16;
+  }
+
+  // Without options and with a single tile a place in the pass is a row.
+  KOKKOS_FUNCTION static int bytes(int num_bins, int num_subgroups,
+                                   int pass_length, bool plain, bool single) {
+    const int num_bin_arrays = plain ? (single ? 0 : 2) : 3;
+    return numPacks(num_bins, num_subgroups) * int(sizeof(CounterPack)) +
+           num_bin_arrays * binBytes(num_bins) + partial_bytes +
+           pass_length * (plain && single ? 2 : 4);
+  }
+
+  KOKKOS_FUNCTION TileScratch(void* memory, int num_bins, int num_subgroups,
+                              int pass_length, bool plain, bool single) {
+    auto* next       = static_cast<char*>(memory);
+    const auto carve = [&next](int size) {
+      char* const result = next;
+      next += size;
+      return static_cast<void*>(result);
+    };
+    counters = static_cast<std::uint16_t*>(
+        carve(numPacks(num_bins, num_subgroups) * int(sizeof(CounterPack))));
+    const int bin_bytes = plain && single ? 0 : binBytes(num_bins);
+    shift               = static_cast<int*>(carve(bin_bytes));
+    limit               = static_cast<int*>(carve(bin_bytes));
+    segment_end         = static_cast<int*>(carve(plain ? 0 : bin_bytes));
+    partial             = static_cast<int*>(carve(partial_bytes));
+    sorted_index        = static_cast<std::uint16_t*>(carve(pass_length * 2));
+    sorted_bin          = static_cast<std::uint16_t*>(carve(0));
+  }
+};
+
+/// The sum of `value` over the threads before this one, and over all. Two calls
+/// in a row name different sets.
+template <class Subgroup, class Team>
+KOKKOS_FUNCTION int exclusiveSum(const Team& team, int* partial, int set,
+                                 int value, int& total) {
+  const int lane      = team.team_rank() % Subgroup::lanes;
+  const int subgroup  = team.team_rank() / Subgroup::lanes;
+  const int num       = team.team_size() / Subgroup::lanes;
+  const int inclusive = Subgroup::inclusiveSum(lane, value);
+  int* const sums     = partial + set * TileScratch::max_subgroups;
+  if (lane == Subgroup::lanes - 1) sums[subgroup] = inclusive;
+  team.team_barrier();
+  // Every subgroup sums the sums for itself: cheaper than a second barrier.
+  const int sum_of_lane =
+      Subgroup::inclusiveSum(lane, lane < num ? sums[lane] : 0);
+  total             = Subgroup::fromLane(sum_of_lane, num - 1);
+  const int through = Subgroup::fromLane(sum_of_lane, subgroup);
+  const int own     = Subgroup::fromLane(inclusive, Subgroup::lanes - 1);
+  return through - own + inclusive - value;
+}
+
+/// The table of the tiles has 16-bit counts, so a tile is no longer than this.
+inline constexpr int max_tile_length = 15 * 4096;
+
+/// A row of it, in loads.
+KOKKOS_INLINE_FUNCTION int tablePacks(const PlanData& plan) {
+  return (plan.numBins() + CounterPack::size - 1) / CounterPack::size;
+}
+
+template <class ExecutionSpace, class Keys, int Items>
+struct PlanCountTiles {
+  using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+
+  Keys keys;
+  PlanData plan;
+
+  static int scratchBytes(const PlanData& plan) {
+    return tablePacks(plan) * CounterPack::size * int(sizeof(int));
+  }
+
+  KOKKOS_FUNCTION void operator()(const Team& team) const {
+    const int tile      = team.league_rank();
+    const int num_packs = tablePacks(plan);
+    int* const bins     = static_cast<int*>(team.team_scratch(0).get_shmem(
+        num_packs * CounterPack::size * int(sizeof(int))));
+    KokkosExt::rolledLoop(team.team_rank(), num_packs * CounterPack::size,
+                          team.team_size(), [&](int b) { bins[b] = 0; });
+    team.team_barrier();
+    const int end = plan.tileEnd(tile);
+    KokkosExt::rolledLoop(
+        plan.tileBegin(tile) + team.team_rank(), end, Items * team.team_size(),
+        [&](int first) { count(bins, first, end, team.team_size()); });
+    team.team_barrier();
+    CounterPack* const row =
+        reinterpret_cast<CounterPack*>(plan.table) + tile * num_packs;
+    KokkosExt::rolledLoop(
+        team.team_rank(), num_packs, team.team_size(), [&](int p) {
+          CounterPack pack;
+          for (int i = 0; i < CounterPack::size; ++i)
+            pack.count[i] =
+                static_cast<std::uint16_t>(bins[p * CounterPack::size + i]);
+          row[p] = pack;
+        });
+  }
+
+ private:
+  KOKKOS_FUNCTION void count(int* bins, int first, int end, int step) const {
+    int bin[Items];
+    for (int i = 0; i < Items; ++i) {
+      const int a = first + i * step;
+      bin[i]      = a < end ? keys(a) : int(key_none);
+    }
+    for (int i = 0; i < Items; ++i) {
+      if (bin[i] == key_invalid) bin[i] = plan.num_experts;
+      if (bin[i] != key_none) Kokkos::atomic_inc(&bins[bin[i]]);
+    }
+  }
+};
+
+template <class ExecutionSpace, class Keys, int Items, bool SingleTile>
+struct PlanPlaceTiles {
+  using Team     = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Subgroup = KokkosExt::Subgroup<ExecutionSpace>;
+
+  static constexpr bool plain = Keys::plain;
+
+  Keys keys;
+  PlanData plan;
+
+  int scratchBytes(int team_size) const {
+    return TileScratch::bytes(plan.numBins(), team_size / Subgroup::lanes,
+                              team_size * Items, plain, SingleTile) +
+           16;
+  }
+
+  KOKKOS_FUNCTION void operator()(const Team& team) const {
+    const int num_subgroups = team.team_size() / Subgroup::lanes;
+    const int pass_length   = team.team_size() * Items;
+    const int tile          = team.league_rank();
+    const int begin         = plan.tileBegin(tile);
+    const int end           = plan.tileEnd(tile);
+
+    // The first ids are under way while the table is summed.
+    int bin[Items];
+    load(team, begin, end, bin);
+
+    const TileScratch scratch(
+        team.team_scratch(0).get_shmem_aligned(
+            TileScratch::bytes(plan.numBins(), num_subgroups, pass_length,
+                               plain, SingleTile),
+            16),
+        plan.numBins(), num_subgroups, pass_length, plain, SingleTile);
+    if constexpr (SingleTile) {
+      pass(team, scratch, begin, end, bin);
+    } else {
+      sumTable(team, scratch);
+      pass(team, scratch, begin, end, bin);
+      KokkosExt::rolledLoop(begin + pass_length, end, pass_length,
+                            [&](int next) {
+                              load(team, next, end, bin);
+                              pass(team, scratch, next, end, bin);
+                            });
+    }
+    if constexpr (!plain)
+      if (plan.alignment > 1) pad(team, scratch);
+  }
+
+ private:
+  KOKKOS_FUNCTION static int firstOfThread(const Team& team, int begin) {
+    const int lane     = team.team_rank() % Subgroup::lanes;
+    const int subgroup = team.team_rank() / Subgroup::lanes;
+    return begin + subgroup * Items * Subgroup::lanes + lane;
+  }
+
+  KOKKOS_FUNCTION void load(const Team& team, int begin, int end,
+                            int (&bin)[Items]) const {
+    const int first = firstOfThread(team, begin);
+    for (int i = 0; i < Items; ++i) {
+      const int a = first + i * Subgroup::lanes;
+      bin[i]      = a < end ? keys(a) : int(key_none);
+    }
+  }
+
+  /// Of the tile: the rows of its experts, from the table.
+  KOKKOS_FUNCTION void sumTable(const Team& team,
+                                const TileScratch& scratch) const {
+    // Until they get their contents: what is in the tiles before, and in all.
+    int* const before = scratch.shift;
+    int* const total  = scratch.limit;
+    KokkosExt::rolledLoop(team.team_rank(), plan.numBins(), team.team_size(),
+                          [&](int b) { before[b] = total[b] = 0; });
+    team.team_barrier();
+
+    // Threads side by side read packs side by side; those behind a row's last
+    // pack take the next rows.
+    const int num_packs  = tablePacks(plan);
+    const int num_groups = Kokkos::max(1, team.team_size() / num_packs);
+    const int group      = team.team_rank() / num_packs;
+    if (group < num_groups)
+      KokkosExt::rolledLoop(team.team_rank() - group * num_packs, num_packs,
+                            team.team_size(), [&](int p) {
+                              sumPacks(scratch, p, group, num_groups,
+                                       team.league_rank());
+                            });
+    team.team_barrier();
+    placeExperts(team, scratch, total, before);
+    team.team_barrier();
+  }
+
+  KOKKOS_FUNCTION void sumPacks(const TileScratch& scratch, int p, int group,
+                                int num_groups, int tile) const {
+    constexpr int size = CounterPack::size;
+    const auto* table  = reinterpret_cast<const CounterPack*>(plan.table);
+    const int packs    = tablePacks(plan);
+    int sum[size] = {}, sum_before[size] = {};
+    for (int row = group; row < plan.num_tiles; row += num_groups) {
+      const CounterPack pack = table[row * packs + p];
+      for (int i = 0; i < size; ++i) {
+        sum[i] += pack.count[i];
+        if (row < tile) sum_before[i] += pack.count[i];
+      }
+    }
+    for (int i = 0; i < size; ++i) {
+      const int b = p * size + i;
+      if (b < plan.numBins()) {
+        Kokkos::atomic_add(&scratch.limit[b], sum[i]);
+        Kokkos::atomic_add(&scratch.shift[b], sum_before[i]);
+      }
+    }
+  }
+
+  /// Makes offsets from the totals of the bins. Leaves in `shift` the row of
+  /// the expert's first assignment in this tile. One team writes what is known
+  /// of the experts.
+  KOKKOS_FUNCTION void placeExperts(const Team& team,
+                                    const TileScratch& scratch,
+                                    const int* total, const int* before) const {
+    const int num_experts = plan.num_experts;
+    const int length = (num_experts + team.team_size() - 1) / team.team_size();
+    const int begin  = Kokkos::min(team.team_rank() * length, num_experts);
+    const int end    = Kokkos::min(begin + length, num_experts);
+    int rows         = 0;
+    int dropped      = 0;
+    KokkosExt::rolledLoop(begin, end, 1, [&](int e) {
+      const int kept = keptOf(total[e]);
+      rows += paddedRows(kept);
+      dropped += total[e] - kept;
+    });
+    const int num_invalid = total[num_experts];
+    int num_rows          = 0;
+    int num_dropped       = 0;
+    int row = exclusiveSum<Subgroup>(team, scratch.partial, 1, rows, num_rows);
+    if constexpr (!plain)
+      if (plan.hasCapacity())
+        exclusiveSum<Subgroup>(team, scratch.partial, 0, dropped, num_dropped);
+    KokkosExt::rolledLoop(begin, end, 1, [&](int e) {
+      const int sum  = total[e];
+      const int kept = keptOf(sum);
+      if (team.league_rank() == 0) {
+        plan.offsets[e] = row;
+        plan.counts[e]  = kept;
+        plan.dropped[e] = sum - kept;
+      }
+      scratch.shift[e] = row + (before == nullptr ? 0 : before[e]);
+      if constexpr (!plain) {
+        scratch.limit[e]       = row + kept;
+        scratch.segment_end[e] = row + paddedRows(kept);
+      }
+      row += paddedRows(kept);
+    });
+    if (team.league_rank() == 0 && team.team_rank() == 0) {
+      plan.offsets[num_experts] = num_rows;
+      *plan.num_rows            = num_rows;
+      *plan.num_dropped         = num_dropped + num_invalid;
+    }
+  }
+
+  KOKKOS_FUNCTION int keptOf(int count) const {
+    return plain ? count : Kokkos::min(count, plan.capacity);
+  }
+  KOKKOS_FUNCTION int paddedRows(int count) const {
+    return plain ? count : plan.paddedRows(count);
+  }
+
+  KOKKOS_FUNCTION void pass(const Team& team, const TileScratch& scratch,
+                            int begin, int end, int (&bin)[Items]) const {
+    const int num_subgroups = team.team_size() / Subgroup::lanes;
+    const int subgroup      = team.team_rank() / Subgroup::lanes;
+    const int first         = firstOfThread(team, begin);
+    auto* const packs       = reinterpret_cast<CounterPack*>(scratch.counters);
+    KokkosExt::rolledLoop(
+        team.team_rank(), TileScratch::numPacks(plan.numBins(), num_subgroups),
+        team.team_size(), [&](int p) { packs[p] = CounterPack{}; });
+    team.team_barrier();
+    int rank[Items];
+    rankInChunk(scratch, num_subgroups, subgroup,
+                team.team_rank() % Subgroup::lanes, bin, rank);
+    team.team_barrier();
+    scanCounters(team, scratch, num_subgroups);
+    team.team_barrier();
+    if constexpr (SingleTile && !plain) {
+      // What the table tells where there are more tiles: the bins' totals.
+      KokkosExt::rolledLoop(
+          team.team_rank(), plan.numBins(), team.team_size(), [&](int b) {
+            scratch.segment_end[b] = countOf(scratch, num_subgroups, b);
+          });
+      team.team_barrier();
+      placeExperts(team, scratch, scratch.segment_end, nullptr);
+      team.team_barrier();
+    }
+
+    for (int i = 0; i < Items; ++i) {
+      const int a      = first + i * Subgroup::lanes;
+      const bool valid = bin[i] >= 0 && bin[i] < plan.num_experts;
+      int row          = -1;
+      if (valid) {
+        const int begin_of_bin = scratch.counters[bin[i] * num_subgroups];
+        const int place =
+            scratch.counters[bin[i] * num_subgroups + subgroup] + rank[i];
+        scratch.sorted_index[place] = static_cast<std::uint16_t>(a - begin);
+        if constexpr (SingleTile && plain) {
+          row = place;
+        } else {
+          scratch.sorted_bin[place] = static_cast<std::uint16_t>(bin[i]);
+          row = rowOf(scratch, bin[i], place - begin_of_bin);
+        }
+      }
+      if (a < end) plan.row_of_assignment[a] = row;
+    }
+    team.team_barrier();
+    writeSorted(team, scratch, num_subgroups, begin);
+    if constexpr (SingleTile && plain)
+      writeExperts(team, scratch, num_subgroups);
+    if constexpr (!SingleTile) {
+      team.team_barrier();
+      // The next pass begins behind this one.
+      KokkosExt::rolledLoop(
+          team.team_rank(), plan.num_experts, team.team_size(), [&](int e) {
+            scratch.shift[e] += countOf(scratch, num_subgroups, e);
+          });
+      team.team_barrier();
+    }
+  }
+
+  KOKKOS_FUNCTION void rankInChunk(const TileScratch& scratch,
+                                   int num_subgroups, int subgroup, int lane,
+                                   int (&bin)[Items],
+                                   int (&rank)[Items]) const {
+    for (int i = 0; i < Items; ++i)
+      if (bin[i] == key_invalid) bin[i] = plan.num_experts;
+    typename Subgroup::Lanes equal[Items];
+    Subgroup::findEqual(bin, plan.key_bits, equal);
+    for (int i = 0; i < Items; ++i) {
+      auto* const counter =
+          scratch.counters + Kokkos::max(bin[i], 0) * num_subgroups + subgroup;
+      const int before = Subgroup::countBefore(equal[i], lane);
+      rank[i]          = *counter + before;
+      Subgroup::sync();
+      if (bin[i] >= 0 && before == 0)
+        *counter =
+            static_cast<std::uint16_t>(rank[i] + Subgroup::count(equal[i]));
+      Subgroup::sync();
+    }
+  }
+
+  /// Turns the counts, bin by bin and in each the subgroups, into their
+  /// exclusive sums.
+  KOKKOS_FUNCTION void scanCounters(const Team& team,
+                                    const TileScratch& scratch,
+                                    int num_subgroups) const {
+    auto* const packs = reinterpret_cast<CounterPack*>(scratch.counters);
+    const int num     = TileScratch::numPacks(plan.numBins(), num_subgroups);
+    const int length  = (num + team.team_size() - 1) / team.team_size();
+    const int begin   = Kokkos::min(team.team_rank() * length, num);
+    const int end     = Kokkos::min(begin + length, num);
+    int sum           = 0;
+    KokkosExt::rolledLoop(begin, end, 1, [&](int p) {
+      const CounterPack pack = packs[p];
+      for (int i = 0; i < CounterPack::size; ++i)
+        sum += pack.count[i];
+    });
+    int total = 0;
+    int next  = exclusiveSum<Subgroup>(team, scratch.partial, 0, sum, total);
+    KokkosExt::rolledLoop(begin, end, 1, [&](int p) {
+      CounterPack pack = packs[p];
+      for (int i = 0; i < CounterPack::size; ++i) {
+        const int count = pack.count[i];
+        pack.count[i]   = static_cast<std::uint16_t>(next);
+        next += count;
+      }
+      packs[p] = pack;
+    });
+    if (team.team_rank() == 0) scratch.partial[TileScratch::total] = total;
+  }
+
+  /// How many assignments of the pass are in the bin, after the scan.
+  KOKKOS_FUNCTION int countOf(const TileScratch& scratch, int num_subgroups,
+                              int b) const {
+    const int end = b < plan.num_experts
+                        ? int(scratch.counters[(b + 1) * num_subgroups])
+                        : scratch.partial[TileScratch::total];
+    return end - scratch.counters[b * num_subgroups];
+  }
+
+  KOKKOS_FUNCTION int rowOf(const TileScratch& scratch, int e,
+                            int rank_in_pass) const {
+    const int row = scratch.shift[e] + rank_in_pass;
+    if constexpr (!plain)
+      if (row >= scratch.limit[e]) return -1;
+    return row;
+  }
+
+  KOKKOS_FUNCTION void writeSorted(const Team& team, const TileScratch& scratch,
+                                   int num_subgroups, int begin) const {
+    const int num_valid = scratch.counters[plan.num_experts * num_subgroups];
+    for (int i = team.team_rank(); i < num_valid; i += team.team_size()) {
+      int row = i;
+      if constexpr (!(SingleTile && plain)) {
+        const int e = scratch.sorted_bin[i];
+        row = rowOf(scratch, e, i - scratch.counters[e * num_subgroups]);
+      }
+      if (row >= 0)
+        plan.assignment_of_row[row] = begin + scratch.sorted_index[i];
+    }
+  }
+
+  /// A place in the only pass is a row, and the start of a bin an offset.
+  KOKKOS_FUNCTION void writeExperts(const Team& team,
+                                    const TileScratch& scratch,
+                                    int num_subgroups) const {
+    KokkosExt::rolledLoop(
+        team.team_rank(), plan.numBins(), team.team_size(), [&](int b) {
+          const int offset = scratch.counters[b * num_subgroups];
+          const int count  = countOf(scratch, num_subgroups, b);
+          plan.offsets[b]  = offset;
+          if (b < plan.num_experts) {
+            plan.counts[b]  = count;
+            plan.dropped[b] = 0;
+          } else {
+            *plan.num_rows    = offset;
+            *plan.num_dropped = count;
+          }
+        });
+  }
+
+  /// Marks padding rows and the expert of every block; the teams share them.
+  KOKKOS_FUNCTION void pad(const Team& team, const TileScratch& scratch) const {
+    const int b        = plan.alignment;
+    const int num_rows = scratch.segment_end[plan.num_experts - 1];
+    for (int e = team.league_rank(); e < plan.num_experts;
+         e += team.league_size()) {
+      const int begin = e == 0 ? 0 : scratch.segment_end[e - 1];
+      const int end   = scratch.segment_end[e];
+      for (int row = scratch.limit[e] + team.team_rank(); row < end;
+           row += team.team_size())
+        plan.assignment_of_row[row] = -1;
+      for (int block = begin / b + team.team_rank(); block < end / b;
+           block += team.team_size())
+        plan.expert_of_block[block] = e;
+    }
+    for (int block = num_rows / b + team.league_rank() * team.team_size() +
+                     team.team_rank();
+         block < plan.num_blocks;
+         block += team.league_size() * team.team_size())
+      plan.expert_of_block[block] = -1;
+  }
+};
+
+/// Level-0 scratch that a team of the tiles may take: a device has 48 KB for a
+/// team, of which Kokkos keeps a double for every thread.
+inline int tileScratchLimit(int team_size) {
+  return 48 * 1024 - 8 * (team_size + 2) - 128;
+}
+
+template <class ExecutionSpace, class Functor>
+void launchTiles(const char* label, const ExecutionSpace& space, int num_tiles,
+                 int team_size, int scratch_bytes, const Functor& functor) {
+  KokkosExt::parallelFor(
+      label,
+      Kokkos::TeamPolicy<ExecutionSpace, Kokkos::LaunchBounds<1024, 1>>(
+          space, num_tiles, team_size)
+          .set_scratch_size(0, Kokkos::PerTeam(scratch_bytes)),
+      functor);
+}
+
+template <int Items, bool SingleTile, class ExecutionSpace, class Keys>
+void launchPlaceTiles(const ExecutionSpace& space, const Keys& keys,
+                      const PlanData& plan, int team_size) {
+  const PlanPlaceTiles<ExecutionSpace, Keys, Items, SingleTile> place{keys,
+                                                                      plan};
+  launchTiles("Tokkos::updateDispatchPlan::place", space, plan.num_tiles,
+              team_size, place.scratchBytes(team_size), place);
+}
+
+/// All assignments in one pass of one team.
+template <class ExecutionSpace, class Keys>
+void updatePlanSingleTile(const ExecutionSpace& space, const Keys& keys,
+                          PlanData plan, const TileShape& shape) {
+  plan.tile_length = plan.num_assignments;
+  plan.num_tiles   = 1;
+  switch (shape.items) {
+    case 1:
+      return launchPlaceTiles<1, true>(space, keys, plan, shape.team_size);
+    case 4:
+      return launchPlaceTiles<4, true>(space, keys, plan, shape.team_size);
+    default:
+      return launchPlaceTiles<8, true>(space, keys, plan, shape.team_size);
+  }
+}
+
+template <class ExecutionSpace, class Keys>
+void updatePlanTiles(const ExecutionSpace& space, const Keys& keys,
+                     const PlanData& plan, const TileShape& shape) {
+  const auto launch = [&](auto items) {
+    using Count = PlanCountTiles<ExecutionSpace, Keys, decltype(items)::value>;
+    launchTiles("Tokkos::updateDispatchPlan::count", space, plan.num_tiles,
+                shape.team_size, Count::scratchBytes(plan), Count{keys, plan});
+    launchPlaceTiles<decltype(items)::value, false>(space, keys, plan,
+                                                    shape.team_size);
+  };
+  if (shape.items == 4)
+    launch(std::integral_constant<int, 4>());
+  else
+    launch(std::integral_constant<int, 8>());
+}
+
+}  // namespace Tokkos::Impl
+
+#endif

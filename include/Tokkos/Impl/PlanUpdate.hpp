@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_IMPL_PLANUPDATE_HPP
+#define TOKKOS_IMPL_PLANUPDATE_HPP
+
+#include <Tokkos/Impl/PlanData.hpp>
+#include <Tokkos/Impl/PlanHost.hpp>
+#include <Tokkos/Impl/PlanSmall.hpp>
+#include <Tokkos/Impl/PlanTeam.hpp>
+#include <Tokkos/Impl/PlanTiles.hpp>
+#include <Tokkos/KokkosExt/Subgroup.hpp>
+#include <Tokkos/KokkosExt/Types.hpp>
+
+#include <Kokkos_Core.hpp>
+
+// Which of the algorithms makes a plan, and with which tiles and teams. The
+// numbers come from measurements: docs/performance.
+namespace Tokkos::Impl {
+
+inline int divideUp(int n, int divisor) {
+  return n / divisor + (n % divisor != 0 ? 1 : 0);
+}
+
+/// The assignments are cut into tiles of this length.
+template <class ExecutionSpace>
+int planTileLength([[maybe_unused]] const ExecutionSpace& space,
+                   int num_assignments) {
+  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+    // A tile for every thread, but none so short that starting a thread on it
+    // costs more than walking it.
+    constexpr int shortest = 2048;
+    const int threads = Kokkos::max(1, static_cast<int>(space.concurrency()));
+    return Kokkos::max(shortest, divideUp(num_assignments, threads));
+  } else {
+    // Whole passes of a team, and never so many tiles that summing the table in
+    // every one of them costs more than the assignments themselves.
+    constexpr int wanted_tiles = 128;
+    const int length           = divideUp(num_assignments, wanted_tiles);
+    if (length <= 1024) return 1024;
+    return Kokkos::min(divideUp(length, 4096) * 4096, max_tile_length);
+  }
+}
+
+/// The most tiles that so many assignments or fewer are cut into.
+template <class ExecutionSpace>
+int planMaxTiles(const ExecutionSpace& space, int num_assignments) {
+  int tiles = divideUp(num_assignments, planTileLength(space, num_assignments));
+  // Short tiles come in their largest number just before they grow.
+  if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+    tiles =
+        Kokkos::max(tiles, Kokkos::min(128, divideUp(num_assignments, 1024)));
+  return Kokkos::max(1, tiles);
+}
+
+/// Whether a team of this shape can have its scratch memory.
+template <class Keys>
+bool fitsIntoScratch(const TileShape& shape, const PlanData& plan, int lanes,
+                     bool single) {
+  return TileScratch::bytes(plan.numBins(), shape.team_size / lanes,
+                            shape.passLength(), Keys::plain,
+                            single) <= tileScratchLimit(shape.team_size);
+}
+
+/// The team for all assignments in one tile; none when several tiles are
+/// faster, or when the experts are too many.
+template <class Keys>
+TileShape singleTileShape(const PlanData& plan, int lanes) {
+  // With few experts a team is fast for longer.
+  const int n       = plan.num_assignments;
+  const int longest = plan.num_experts <= 32 ? 4096 : 3072;
+  if (n > longest) return {};
+  const TileShape shape = n <= 256    ? TileShape{256, 1}
+                          : n <= 1024 ? TileShape{256, 4}
+                          : n <= 2048 ? TileShape{512, 4}
+                                      : TileShape{512, 8};
+  if (fitsIntoScratch<Keys>(shape, plan, lanes, true)) return shape;
+  const TileShape smaller{128, 8};
+  if (n <= smaller.passLength() &&
+      fitsIntoScratch<Keys>(smaller, plan, lanes, true))
+    return smaller;
+  return {};
+}
+
+/// The team for one of several tiles; none when the experts are too many.
+template <class Keys>
+TileShape manyTilesShape(const PlanData& plan, int lanes) {
+  for (const TileShape shape : {TileShape{512, 8}, TileShape{256, 8},
+                                TileShape{256, 4}, TileShape{128, 4}})
+    if (plan.tile_length >= shape.passLength() &&
+        fitsIntoScratch<Keys>(shape, plan, lanes, false))
+      return shape;
+  return {};
+}
+
+/// On a device; false when the plan needs the algorithm for any size.
+template <class ExecutionSpace, class Keys>
+bool updatePlanInScratch(const ExecutionSpace& space, const Keys& keys,
+                         const PlanData& plan) {
+  if constexpr (Keys::plain) {
+    constexpr int few_queries = 8192;
+    if (plan.num_assignments <= 32 &&
+        plan.num_assignments * plan.num_experts <= few_queries) {
+      const int queries = plan.num_assignments + plan.num_experts + 1;
+      updatePlanSmall(space, keys, plan,
+                      Kokkos::min(512, divideUp(queries, 32) * 32));
+      return true;
+    }
+  }
+  constexpr int lanes = KokkosExt::Subgroup<ExecutionSpace>::lanes;
+  if constexpr (lanes >= 32) {
+    if (const auto shape = singleTileShape<Keys>(plan, lanes);
+        shape.team_size > 0) {
+      updatePlanSingleTile(space, keys, plan, shape);
+      return true;
+    }
+    if (const auto shape = manyTilesShape<Keys>(plan, lanes);
+        shape.team_size > 0 && plan.tile_length <= max_tile_length) {
+      updatePlanTiles(space, keys, plan, shape);
+      return true;
+    }
+  }
+  return false;
+}
+
+template <class ExecutionSpace, class Id>
+void updatePlan(const ExecutionSpace& space, const PlanKeys<Id>& keys,
+                const PlanData& plan) {
+  const bool plain = keys.contiguous && keys.mask == nullptr &&
+                     keys.expert_map == nullptr &&
+                     keys.num_experts == keys.num_global_experts &&
+                     !plan.hasCapacity() && plan.alignment == 1;
+  const PlainPlanKeys<Id> plain_keys{keys.ids, keys.num_experts};
+  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+    plain ? updatePlanHost(space, plain_keys, plan)
+          : updatePlanHost(space, keys, plan);
+  } else {
+    constexpr int team_size = 512;
+    const bool done = plain ? updatePlanInScratch(space, plain_keys, plan)
+                            : updatePlanInScratch(space, keys, plan);
+    if (!done) updatePlanTeam(space, keys, plan, team_size);
+  }
+}
+
+}  // namespace Tokkos::Impl
+
+#endif

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_KOKKOSEXT_LOOP_HPP
+#define TOKKOS_KOKKOSEXT_LOOP_HPP
+
+#include <Kokkos_Core.hpp>
+
+namespace Tokkos::KokkosExt {
+
+/// Calls f for begin, begin + step, ... below end, in a loop that the device
+/// compiler leaves rolled. A kernel of a microsecond runs through its code
+/// once, so that every unrolled copy is a miss in the instruction cache.
+template <class F>
+KOKKOS_FORCEINLINE_FUNCTION void rolledLoop(int begin, int end, int step,
+                                            const F& f) {
+#if defined(__CUDA_ARCH__) || defined(__HIP_DEVICE_COMPILE__)
+#pragma unroll 1
+#endif
+  for (int i = begin; i < end; i += step)
+    f(i);
+}
+
+}  // namespace Tokkos::KokkosExt
+
+#endif
