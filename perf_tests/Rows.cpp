@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#include "Registry.hpp"
+
+#include "Inputs.hpp"
+#include "Measure.hpp"
+#include "RowBytes.hpp"
+#include "Word.hpp"
+
+#include <Tokkos.hpp>
+
+#include <string>
+#include <vector>
+
+namespace PerfTest {
+
+/// The plan and the three matrices of rows; a subject fills those it uses.
+template <class ExecutionSpace, class T>
+struct RowsSet {
+  using Memory = typename ExecutionSpace::memory_space;
+
+  RowsSet(const ExecutionSpace& space, const Workload& workload, int i)
+      : plan(Tokkos::buildDispatchPlan(space, makeExpertIds(space, workload, i),
+                                       workload.model.num_experts)) {}
+
+  Tokkos::DispatchPlan<Memory> plan;
+  Matrix<T, Memory> tokens;
+  Matrix<T, Memory> batch;
+  Matrix<T, Memory> assignments;
+  Matrix<float, Memory> weights;
+};
+
+/// Counts wrong elements in the first, the middle and the last column: that of
+/// the assignment in the batch should be that of its token.
+template <class Rows, class RowOfAssignment>
+struct CountWrongCopies {
+  Rows tokens;
+  Rows batch;
+  RowOfAssignment row_of_assignment;
+
+  KOKKOS_FUNCTION void operator()(int a, int& wrong) const {
+    const int top_k = static_cast<int>(row_of_assignment.extent(1));
+    const int width = static_cast<int>(tokens.extent(1));
+    const int token = a / top_k;
+    const int row   = row_of_assignment(token, a - token * top_k);
+    for (const int h : {0, width / 2, width - 1})
+      if (static_cast<float>(tokens(token, h)) !=
+          static_cast<float>(batch(row, h)))
+        ++wrong;
+  }
+};
+
+/// The same for the rows that unpermute brought back.
+template <class Rows, class RowOfAssignment>
+struct CountWrongReturns {
+  Rows batch;
+  Rows assignments;
+  RowOfAssignment row_of_assignment;
+
+  KOKKOS_FUNCTION void operator()(int a, int& wrong) const {
+    const int top_k = static_cast<int>(row_of_assignment.extent(1));
+    const int width = static_cast<int>(batch.extent(1));
+    const int row   = row_of_assignment(a / top_k, a % top_k);
+    for (const int h : {0, width / 2, width - 1})
+      if (static_cast<float>(assignments(a, h)) !=
+          static_cast<float>(batch(row, h)))
+        ++wrong;
+  }
+};
+
+/// The same for the weighted sum; the output may have 8 bits of precision.
+template <class Rows, class Weights, class RowOfAssignment>
+struct CountWrongSums {
+  Rows batch;
+  Weights weights;
+  Rows output;
+  RowOfAssignment row_of_assignment;
+
+  KOKKOS_FUNCTION void operator()(int token, int& wrong) const {
+    const int width = static_cast<int>(output.extent(1));
+    for (const int h : {0, width / 2, width - 1}) {
+      float sum = 0;
+      for (int k = 0; k < static_cast<int>(weights.extent(1)); ++k)
+        sum += weights(token, k) *
+               static_cast<float>(batch(row_of_assignment(token, k), h));
+      const float difference =
+          Kokkos::abs(sum - static_cast<float>(output(token, h)));
+      if (!(difference <= 0.01f * Kokkos::abs(sum) + 1e-4f)) ++wrong;
+    }
+  }
+};
+
+template <class ExecutionSpace, class Functor>
+std::string checkRows(const ExecutionSpace& space, int count,
+                      const Functor& functor) {
+  int wrong = 0;
+  Kokkos::parallel_reduce(
+      "PerfTest::check",
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(space, 0,
+                                                                  count),
+      functor, wrong);
+  return wrong == 0 ? "" : std::to_string(wrong) + " checked elements differ";
+}
+
+/// What the three verbs share: the sets, made by the verb's own `fill`.
+template <class Verb, class ExecutionSpace, class T>
+class RowsSubject : public KokkosSubject<ExecutionSpace> {
+ public:
+  using Set = RowsSet<ExecutionSpace, T>;
+
+  RowsSubject(const ExecutionSpace& space, const Workload& workload) {
+    const int num_sets = numRowSets(workload, Verb::minimumBytes(workload));
+    for (int i = 0; i < num_sets; ++i) {
+      m_sets.emplace_back(space, workload, i);
+      Verb::fill(space, m_sets.back(), workload, i);
+    }
+  }
+
+  int numSets() const { return static_cast<int>(m_sets.size()); }
+
+  void call(const ExecutionSpace& space, int i) {
+    Verb::run(space, m_sets[static_cast<std::size_t>(i)]);
+  }
+
+  std::string check(const ExecutionSpace& space) const {
+    return Verb::checkSet(space, m_sets[0]);
+  }
+
+ private:
+  std::vector<Set> m_sets;
+};
+
+template <class ExecutionSpace, class T>
+struct Permute : RowsSubject<Permute<ExecutionSpace, T>, ExecutionSpace, T> {
+  using Base = RowsSubject<Permute, ExecutionSpace, T>;
+  using Set  = typename Base::Set;
+  using Base::Base;
+
+  static double minimumBytes(const Workload& workload) {
+    return permuteBytes(workload, sizeof(T));
+  }
+
+  static void fill(const ExecutionSpace& space, Set& set,
+                   const Workload& workload, int i) {
+    set.tokens = makeRandom<T>(space, "tokens", workload.tokens,
+                               workload.model.hidden, i);
+    set.batch  = allocate<Matrix<T, typename Set::Memory>>(
+        space, "batch", set.plan.max_rows, workload.model.hidden);
+  }
+
+  static void run(const ExecutionSpace& space, const Set& set) {
+    Tokkos::permute(space, set.plan, set.tokens, set.batch);
+  }
+
+  static std::string checkSet(const ExecutionSpace& space, const Set& set) {
+    return checkRows(space, set.plan.max_rows,
+                     CountWrongCopies<decltype(set.batch),
+                                      decltype(set.plan.row_of_assignment)>{
+                         set.tokens, set.batch, set.plan.row_of_assignment});
+  }
+};
+
+template <class ExecutionSpace, class T>
+struct Unpermute
+    : RowsSubject<Unpermute<ExecutionSpace, T>, ExecutionSpace, T> {
+  using Base = RowsSubject<Unpermute, ExecutionSpace, T>;
+  using Set  = typename Base::Set;
+  using Base::Base;
+
+  static double minimumBytes(const Workload& workload) {
+    return unpermuteBytes(workload, sizeof(T));
+  }
+
+  static void fill(const ExecutionSpace& space, Set& set,
+                   const Workload& workload, int i) {
+    set.batch       = makeRandom<T>(space, "batch", set.plan.max_rows,
+                                    workload.model.hidden, i);
+    set.assignments = allocate<Matrix<T, typename Set::Memory>>(
+        space, "assignments", workload.numAssignments(), workload.model.hidden);
+  }
+
+  static void run(const ExecutionSpace& space, const Set& set) {
+    Tokkos::unpermute(space, set.plan, set.batch, set.assignments);
+  }
+
+  static std::string checkSet(const ExecutionSpace& space, const Set& set) {
+    return checkRows(
+        space, set.plan.max_rows,
+        CountWrongReturns<decltype(set.batch),
+                          decltype(set.plan.row_of_assignment)>{
+            set.batch, set.assignments, set.plan.row_of_assignment});
+  }
+};
+
+template <class ExecutionSpace, class T>
+struct Combine : RowsSubject<Combine<ExecutionSpace, T>, ExecutionSpace, T> {
+  using Base = RowsSubject<Combine, ExecutionSpace, T>;
+  using Set  = typename Base::Set;
+  using Base::Base;
+
+  static double minimumBytes(const Workload& workload) {
+    return combineBytes(workload, sizeof(T));
+  }
+
+  static void fill(const ExecutionSpace& space, Set& set,
+                   const Workload& workload, int i) {
+    set.batch   = makeRandom<T>(space, "batch", set.plan.max_rows,
+                                workload.model.hidden, i);
+    set.weights = makeRandom<float>(space, "weights", workload.tokens,
+                                    workload.model.top_k, i + 1000);
+    set.tokens  = allocate<Matrix<T, typename Set::Memory>>(
+        space, "output", workload.tokens, workload.model.hidden);
+  }
+
+  static void run(const ExecutionSpace& space, const Set& set) {
+    Tokkos::combine(space, set.plan, set.batch, set.weights, set.tokens);
+  }
+
+  static std::string checkSet(const ExecutionSpace& space, const Set& set) {
+    return checkRows(
+        space, set.plan.num_tokens,
+        CountWrongSums<decltype(set.batch), decltype(set.weights),
+                       decltype(set.plan.row_of_assignment)>{
+            set.batch, set.weights, set.tokens, set.plan.row_of_assignment});
+  }
+};
+
+namespace {
+
+template <class ExecutionSpace, class T>
+void addType() {
+  for (const Workload& workload :
+       workloads({Routing::uniform, Routing::zipf})) {
+    if (fits<ExecutionSpace>(permuteBytes(workload, sizeof(T)))) {
+      add<Permute<ExecutionSpace, T>>("permute", workload, typeName<T>());
+      add<Combine<ExecutionSpace, T>>("combine", workload, typeName<T>());
+    }
+    if (fits<ExecutionSpace>(unpermuteBytes(workload, sizeof(T))))
+      add<Unpermute<ExecutionSpace, T>>("unpermute", workload, typeName<T>());
+  }
+}
+
+}  // namespace
+
+void addRows() {
+  forEachBackend([](auto type) {
+    using ExecutionSpace = typename decltype(type)::type;
+    addType<ExecutionSpace, float>();
+    if constexpr (has_bhalf) addType<ExecutionSpace, bhalf_t>();
+  });
+}
+
+}  // namespace PerfTest
