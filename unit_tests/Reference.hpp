@@ -15,6 +15,8 @@
 /// of Tokkos, no regard to speed. The oracle of the unit tests.
 namespace Reference {
 
+enum class Drop { latest, later_choices, lowest_weight };
+
 struct Options {
   std::vector<bool> mask;       // empty: all take part
   int first_expert = 0;         // the local experts ...
@@ -22,6 +24,8 @@ struct Options {
   std::vector<int> expert_map;  // empty: the range above
   int capacity  = 0;
   int alignment = 1;
+  Drop drop     = Drop::latest;
+  std::vector<double> weights;  // T x K, for lowest_weight
 };
 
 struct Plan {
@@ -62,13 +66,24 @@ Plan makePlan(const std::vector<Id>& ids, int top_k, int num_experts,
     else
       expert -= options.first_expert;
     if (expert < 0 || expert >= num_local) continue;
-    if (options.capacity > 0 &&
-        static_cast<int>(kept[expert].size()) == options.capacity) {
-      ++plan.dropped[expert];
-      ++plan.num_dropped;
-      continue;
-    }
     kept[expert].push_back(a);
+  }
+
+  // Whom an expert prefers: then as many as it has room for, in their order.
+  const auto prefers = [&](int a, int b) {
+    if (options.drop == Drop::later_choices) return a % top_k < b % top_k;
+    if (options.drop == Drop::latest) return false;
+    const double x = options.weights[a], y = options.weights[b];
+    return std::isnan(y) ? !std::isnan(x) : x > y;
+  };
+  for (int e = 0; e < num_local && options.capacity > 0; ++e) {
+    const int surplus = static_cast<int>(kept[e].size()) - options.capacity;
+    if (surplus <= 0) continue;
+    std::stable_sort(kept[e].begin(), kept[e].end(), prefers);
+    kept[e].resize(options.capacity);
+    std::sort(kept[e].begin(), kept[e].end());
+    plan.dropped[e] = surplus;
+    plan.num_dropped += surplus;
   }
 
   for (int e = 0; e < num_local; ++e) {

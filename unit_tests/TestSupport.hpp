@@ -86,6 +86,15 @@ class Random {
   testing::ScopedTrace m_trace;
 };
 
+/// Two instances of their own; one where a single thread cannot be divided.
+inline std::vector<ExecutionSpace> makeInstances() {
+  if (Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace> &&
+      ExecutionSpace().concurrency() < 2)
+    return {ExecutionSpace()};
+  return Kokkos::Experimental::partition_space(ExecutionSpace(),
+                                               std::vector<int>{1, 1});
+}
+
 /// Copies a whole View (in row order) to the host, and back.
 template <class View>
 auto toVector(const View& view) {

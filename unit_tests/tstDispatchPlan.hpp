@@ -23,11 +23,16 @@ void testBuild(const std::vector<Id>& ids, int top_k, int num_experts,
                const Reference::Options& known = {}) {
   SCOPED_TRACE("n=" + std::to_string(ids.size()) + " K=" +
                std::to_string(top_k) + " E=" + std::to_string(num_experts));
+  const ExecutionSpace space;
   const auto d_ids = makeMatrix(ids, top_k);
   const auto plan =
-      Tokkos::buildDispatchPlan(ExecutionSpace(), d_ids, num_experts, options);
+      known.weights.empty()
+          ? Tokkos::buildDispatchPlan(space, d_ids, num_experts, options)
+          : Tokkos::buildDispatchPlan(space, d_ids,
+                                      makeMatrix(known.weights, top_k),
+                                      num_experts, options);
   expectPlan(Reference::makePlan(ids, top_k, num_experts, known), plan);
-  EXPECT_EQ("", Tokkos::validateDispatchPlan(ExecutionSpace(), plan));
+  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, plan));
 }
 
 TEST(DispatchPlan, HandWrittenExample) {
@@ -186,41 +191,144 @@ TEST(DispatchPlan, AlignmentPadsSegments) {
   }
 }
 
-TEST(DispatchPlan, OptionsTogether) {
+TEST(DispatchPlan, LaterChoicesGiveWay) {
+  // Expert 0 has room for two: it keeps the first choices of tokens 1 and 2,
+  // though token 0 named it before them.
+  const std::vector<int> ids = {1, 0,  //
+                                0, 1,  //
+                                0, 1,  //
+                                1, 0};
+  const auto plan            = Tokkos::buildDispatchPlan(
+      ExecutionSpace(), makeMatrix(ids, 2), 2,
+      PlanOptions{.capacity = 2, .drop = Tokkos::DropPolicy::later_choices});
+  EXPECT_EQ((std::vector<int>{2, -1, 0, -1, 1, -1, 3, -1}),
+            toVector(plan.row_of_assignment));
+  EXPECT_EQ((std::vector<int>{2, 2}), toVector(plan.dropped));
+  EXPECT_EQ((std::vector<int>{4}), toVector(plan.num_dropped));
+}
+
+TEST(DispatchPlan, LowestWeightsGiveWay) {
+  // One expert; of the equal weights the earlier stays, -0 equals 0, and NaN
+  // goes first.
+  const std::vector<int> ids(8, 0);
+  const std::vector<float> weights = {NAN, 0.5f, -0.0f, 0.0f,
+                                      -1,  0.5f, 0.25f, -INFINITY};
+  const auto rows                  = [&](int capacity) {
+    return toVector(Tokkos::buildDispatchPlan(
+                        ExecutionSpace(), makeMatrix(ids, 1),
+                        makeMatrix(weights, 1), 1,
+                        PlanOptions{.capacity = capacity,
+                                                     .drop = Tokkos::DropPolicy::lowest_weight})
+                                         .row_of_assignment);
+  };
+  EXPECT_EQ((std::vector<int>{-1, 0, -1, -1, -1, -1, -1, -1}), rows(1));
+  EXPECT_EQ((std::vector<int>{-1, 0, -1, -1, -1, 1, 2, -1}), rows(3));
+  EXPECT_EQ((std::vector<int>{-1, 0, 1, -1, -1, 2, 3, -1}), rows(4));
+  EXPECT_EQ((std::vector<int>{-1, 0, 1, 2, -1, 3, 4, -1}), rows(5));
+  EXPECT_EQ((std::vector<int>{-1, 0, 1, 2, 3, 4, 5, 6}), rows(7));
+  EXPECT_EQ((std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}), rows(8));
+}
+
+TEST(DispatchPlan, DropPoliciesAtScale) {
   Random random;
-  for (int repeat = 0; repeat < 300; ++repeat) {
-    const int num_experts = random.integer(1, 40);
-    const int top_k       = random.integer(1, std::min(num_experts, 6));
-    const int num_tokens  = random.integer(0, random.chance(0.1) ? 5000 : 80);
-    PlanOptions options;
-    Reference::Options known;
-    if (random.chance(0.5)) {
-      for (int t = 0; t < num_tokens; ++t)
-        known.mask.push_back(random.chance(0.6));
-      options.mask = makeMask(known.mask);
+  Reference::Options known;
+  known.capacity = 500;
+  const auto ids = random.ids(60000, 24, true, true);
+  known.drop     = Reference::Drop::later_choices;
+  testBuild(
+      ids, 4, 24,
+      PlanOptions{.capacity = 500, .drop = Tokkos::DropPolicy::later_choices},
+      known);
+  known.drop = Reference::Drop::lowest_weight;
+  for (const bool many_ties : {false, true}) {
+    known.weights.clear();
+    for (std::size_t a = 0; a < ids.size(); ++a)
+      known.weights.push_back(many_ties ? 0.25 * random.integer(-3, 3)
+                                        : random.real(-1, 1));
+    testBuild(
+        ids, 4, 24,
+        PlanOptions{.capacity = 500, .drop = Tokkos::DropPolicy::lowest_weight},
+        known);
+  }
+}
+
+/// A plan of random size with random options, against the reference.
+void testRandomPlan(Random& random) {
+  const int num_experts = random.integer(1, 40);
+  const int top_k       = random.integer(1, std::min(num_experts, 6));
+  const int num_tokens  = random.integer(0, random.chance(0.02) ? 3000 : 60);
+  const std::size_t n   = std::size_t(num_tokens) * top_k;
+  PlanOptions options;
+  Reference::Options known;
+  if (random.chance(0.4)) {
+    for (int t = 0; t < num_tokens; ++t)
+      known.mask.push_back(random.chance(0.6));
+    options.mask = makeMask(known.mask);
+  }
+  const double locality = random.real(0, 1);
+  if (locality < 0.3) {
+    known.first_expert = random.integer(0, num_experts - 1);
+    known.num_local    = random.integer(1, num_experts - known.first_expert);
+    options.experts    = Tokkos::ExpertRange{known.first_expert,
+                                          known.first_expert + known.num_local};
+  } else if (locality < 0.6) {
+    known.num_local = random.integer(1, 2 * num_experts);
+    for (int e = 0; e < num_experts; ++e)
+      known.expert_map.push_back(random.integer(-1, known.num_local - 1));
+    options.expert_map        = makeArray(known.expert_map);
+    options.num_local_experts = known.num_local;
+  }
+  if (random.chance(0.6)) {
+    options.capacity = known.capacity = random.integer(1, 20);
+    switch (random.integer(0, 2)) {
+      case 0:
+        break;
+      case 1:
+        known.drop   = Reference::Drop::later_choices;
+        options.drop = Tokkos::DropPolicy::later_choices;
+        break;
+      default:
+        known.drop   = Reference::Drop::lowest_weight;
+        options.drop = Tokkos::DropPolicy::lowest_weight;
+        for (std::size_t a = 0; a < n; ++a)
+          known.weights.push_back(random.chance(0.05)  ? NAN
+                                  : random.chance(0.5) ? random.integer(-2, 2)
+                                                       : random.real(-2, 2));
     }
-    const double locality = random.real(0, 1);
-    if (locality < 0.3) {
-      known.first_expert = random.integer(0, num_experts - 1);
-      known.num_local    = random.integer(1, num_experts - known.first_expert);
-      options.experts    = Tokkos::ExpertRange{
-          known.first_expert, known.first_expert + known.num_local};
-    } else if (locality < 0.6) {
-      known.num_local = random.integer(1, 2 * num_experts);
-      for (int e = 0; e < num_experts; ++e)
-        known.expert_map.push_back(random.integer(-1, known.num_local - 1));
-      options.expert_map        = makeArray(known.expert_map);
-      options.num_local_experts = known.num_local;
-    }
-    if (random.chance(0.5))
-      options.capacity = known.capacity = random.integer(1, 30);
-    if (random.chance(0.5))
-      options.alignment = known.alignment = random.integer(2, 20);
-    testBuild(random.ids(std::size_t(num_tokens) * top_k, num_experts,
-                         random.chance(0.5), random.chance(0.5)),
-              top_k, num_experts, options, known);
+  }
+  if (random.chance(0.5))
+    options.alignment = known.alignment = random.integer(2, 20);
+  if (known.drop == Reference::Drop::lowest_weight && n == 0) return;
+  testBuild(random.ids(n, num_experts, random.chance(0.5), random.chance(0.5)),
+            top_k, num_experts, options, known);
+}
+
+TEST(DispatchPlan, OptionsTogether) {
+  // Tens of thousands of small plans on the host; each costs a device's
+  // allocations and copies.
+  const bool on_host =
+      Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>;
+  Random random;
+  for (int repeat = 0; repeat < (on_host ? 12000 : 1500); ++repeat) {
+    testRandomPlan(random);
     if (HasFailure()) return;
   }
+}
+
+TEST(DispatchPlan, CapacityOfFactor) {
+  EXPECT_EQ(256, Tokkos::capacityOfFactor(1.0, 1024, 2, 8));
+  EXPECT_EQ(320, Tokkos::capacityOfFactor(1.25, 1024, 2, 8));
+  EXPECT_EQ(3, Tokkos::capacityOfFactor(1.0, 7, 1, 3));  // 7 / 3, rounded up
+  EXPECT_EQ(1, Tokkos::capacityOfFactor(0.1, 1, 1, 64));
+  EXPECT_EQ(1, Tokkos::capacityOfFactor(1.0, 0, 2, 8));
+  EXPECT_EQ(
+      "Tokkos::capacityOfFactor: factor: expected a positive number, got "
+      "0.000000",
+      messageOf([] { Tokkos::capacityOfFactor(0, 1, 1, 1); }));
+  EXPECT_EQ(
+      "Tokkos::capacityOfFactor: num_experts: expected 1 to 2147483647, "
+      "got 0",
+      messageOf([] { Tokkos::capacityOfFactor(1, 1, 1, 0); }));
 }
 
 TEST(DispatchPlan, OnePlanServesFewerTokens) {
@@ -256,11 +364,10 @@ TEST(DispatchPlan, MaxRowsIsReachedAndNeverExceeded) {
 
 TEST(DispatchPlan, AnotherInstanceGivesTheSamePlan) {
   Random random;
-  const auto ids      = random.ids(50000, 48, true);
-  const auto expected = Reference::makePlan(ids, 5, 48);
-  const auto d_ids    = makeMatrix(ids, 5);
-  const auto instances =
-      Kokkos::Experimental::partition_space(ExecutionSpace(), 1, 1);
+  const auto ids       = random.ids(50000, 48, true);
+  const auto expected  = Reference::makePlan(ids, 5, 48);
+  const auto d_ids     = makeMatrix(ids, 5);
+  const auto instances = makeInstances();
   ExecutionSpace().fence();
   for (const auto& space : instances) {
     const auto plan = Tokkos::buildDispatchPlan(space, d_ids, 48);

@@ -13,6 +13,7 @@ namespace Test {
 struct Recorder {
   static inline std::vector<std::string> kernels, regions, allocations, fences;
   static inline std::vector<std::uint32_t> devices;
+  static inline std::uint64_t allocated_bytes = 0;
 
   /// Records what f does.
   template <class F>
@@ -23,6 +24,7 @@ struct Recorder {
     allocations.clear();
     fences.clear();
     devices.clear();
+    allocated_bytes   = 0;
     const auto before = Tools::get_callbacks();
     Tools::set_begin_parallel_for_callback(kernel);
     Tools::set_begin_parallel_reduce_callback(kernel);
@@ -33,6 +35,7 @@ struct Recorder {
                                          const char* label, const void*,
                                          std::uint64_t size) {
       if (size > 0) allocations.emplace_back(label);
+      allocated_bytes += size;
     });
     Tools::set_begin_fence_callback(
         [](const char* label, const std::uint32_t, std::uint64_t*) {
@@ -115,9 +118,31 @@ TEST(ToolsCallbacks, AllocationsOfAPlanAreLabelled) {
     EXPECT_EQ(0u, label.find("Tokkos::DispatchPlan::")) << label;
 }
 
+TEST(ToolsCallbacks, BytesTellsBeforehandWhatAPlanAllocates) {
+  const ExecutionSpace space;
+  using Plan      = Tokkos::DispatchPlan<MemorySpace>;
+  const auto test = [&](int max_tokens, int top_k, int num_experts,
+                        const Tokkos::PlanOptions<MemorySpace>& options,
+                        std::size_t extra) {
+    Recorder::record(
+        [&] { Plan(space, max_tokens, top_k, num_experts, options); });
+    const std::size_t bytes =
+        Plan::bytes(space, max_tokens, top_k, num_experts, options);
+    EXPECT_EQ(Recorder::allocated_bytes, bytes);
+    EXPECT_LE(bytes,
+              std::size_t(16) * max_tokens * top_k + (64u << 20) + extra);
+  };
+  test(4096, 8, 256, {}, 0);
+  test(1000, 8, 20000, {}, 0);
+  test(2000, 2, 8, {.capacity = 100, .alignment = 16}, 0);
+  test(2000, 2, 8, {.capacity = 100, .drop = Tokkos::DropPolicy::later_choices},
+       0);
+  test(2000, 2, 8, {.capacity = 100, .drop = Tokkos::DropPolicy::lowest_weight},
+       8 * 1024);
+}
+
 TEST(ToolsCallbacks, EveryKernelRunsOnTheCallersInstance) {
-  const auto instances =
-      Kokkos::Experimental::partition_space(ExecutionSpace(), 1, 1);
+  const auto instances = makeInstances();
   for (const ExecutionSpace& space : instances) {
     const auto expected = Kokkos::Tools::Experimental::device_id(space);
     Step step{space};

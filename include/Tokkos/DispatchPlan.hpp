@@ -6,6 +6,7 @@
 
 #include <Tokkos/Impl/Check.hpp>
 #include <Tokkos/Impl/PlanData.hpp>
+#include <Tokkos/Impl/PlanDrop.hpp>
 #include <Tokkos/Impl/PlanUpdate.hpp>
 #include <Tokkos/Impl/PlanValidate.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
@@ -27,6 +28,14 @@ struct ExpertRange {
   int end;
 };
 
+/// Which of its assignments an expert keeps when it has more than its capacity.
+enum class DropPolicy {
+  latest,         ///< keep the earliest assignments
+  later_choices,  ///< all first choices before any second choice, and so on
+  lowest_weight   ///< keep the largest weights; -0 equals 0, NaN is lowest, and
+                  ///< of equal weights the earlier is kept
+};
+
 /// What a plan does beyond sorting every assignment to its expert. The options
 /// act on an assignment in the order in which they stand here.
 template <class MemorySpace = Kokkos::DefaultExecutionSpace::memory_space>
@@ -45,9 +54,11 @@ struct PlanOptions {
   Kokkos::View<const int*, MemorySpace> expert_map = {};
   int num_local_experts                            = 0;
 
-  /// The most rows that an expert takes, 0 for no limit. An expert keeps its
-  /// earliest assignments; the others are dropped.
-  int capacity = 0;
+  /// The most rows that an expert takes, 0 for no limit; what an expert has
+  /// beyond is dropped. The policy says who stays; the rows of those stand in
+  /// ascending order of the assignment all the same.
+  int capacity    = 0;
+  DropPolicy drop = DropPolicy::latest;
 
   /// Every expert's segment of rows is padded to a multiple of this; an expert
   /// without rows takes none.
@@ -113,8 +124,13 @@ struct DispatchPlan {
   int num_global_experts = 0;
   PlanOptions<MemorySpace> options;
 
-  /// Counts by tile of assignments and expert, the plan's only work array.
+  /// Work arrays: counts by tile of assignments and expert; and, for another
+  /// drop policy than latest, a mark of every assignment and, by expert, what
+  /// the choice needs.
   Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace> tile_table;
+  Kokkos::View<unsigned char*, MemorySpace> drop_marks;
+  Kokkos::View<int*, MemorySpace> drop_totals, drop_wanted, drop_histogram;
+  Kokkos::View<std::uint64_t*, MemorySpace> drop_thresholds;
 
   /// The rows that no routing of so many tokens exceeds; a batch of that many
   /// rows is always large enough.
@@ -123,7 +139,25 @@ struct DispatchPlan {
                                     options.capacity, options.alignment));
   }
 
+  /// The bytes that the constructor allocates for these arguments, at most
+  /// 16 * max_tokens * top_k + 64 MB, padding and the histogram of
+  /// DropPolicy::lowest_weight (1 KB an expert) aside. Allocates nothing.
+  ///
+  /// \throws std::invalid_argument as the constructor does
+  template <class ExecutionSpace>
+  static std::size_t bytes(const ExecutionSpace& space, std::int64_t max_tokens,
+                           int top_k, int num_experts,
+                           const PlanOptions<MemorySpace>& options = {});
+
  private:
+  /// Checks the arguments and sets everything that is not an array.
+  void setShape(std::int64_t max_tokens, int top_k, int num_experts,
+                const PlanOptions<MemorySpace>& options);
+
+  /// Calls visit(view, label, extents...) for every array that the plan has.
+  template <class ExecutionSpace, class Visitor>
+  void forEachArray(const ExecutionSpace& space, const Visitor& visit);
+
   static std::int64_t maxRows(std::int64_t tokens, int top_k, int num_experts,
                               int capacity, int alignment);
 };
@@ -141,12 +175,23 @@ struct DispatchPlan {
 ///
 /// Enqueues on the instance and returns: no allocation, no synchronisation; can
 /// be captured in a CUDA graph (T is then fixed, the contents of the ids and of
-/// the mask are not). T * top_k operations and some for every expert; one to
-/// three launches.
+/// the mask are not). T * top_k operations and some for every expert; on a
+/// device one launch up to some thousands of assignments and two beyond, more
+/// with thousands of experts or another drop policy than latest.
 template <class ExecutionSpace, class MemorySpace, class ExpertIds>
 void updateDispatchPlan(const ExecutionSpace& space,
                         DispatchPlan<MemorySpace>& plan,
                         const ExpertIds& expert_ids);
+
+/// The same with weights for DropPolicy::lowest_weight, which needs them; other
+/// policies do not look at them.
+///
+/// \param weights T x top_k; float, double, half_t or bhalf_t, any layout
+template <class ExecutionSpace, class MemorySpace, class ExpertIds,
+          class Weights>
+void updateDispatchPlan(const ExecutionSpace& space,
+                        DispatchPlan<MemorySpace>& plan,
+                        const ExpertIds& expert_ids, const Weights& weights);
 
 /// Makes a plan for expert_ids.extent(0) tokens and points it to the experts
 /// that the ids name: the constructor and updateDispatchPlan in one call.
@@ -157,20 +202,26 @@ void updateDispatchPlan(const ExecutionSpace& space,
 template <class ExecutionSpace, class ExpertIds>
 auto buildDispatchPlan(
     const ExecutionSpace& space, const ExpertIds& expert_ids, int num_experts,
-    const PlanOptions<typename ExecutionSpace::memory_space>& options = {}) {
-  using Plan = DispatchPlan<typename ExecutionSpace::memory_space>;
-  static_assert(Kokkos::is_view_v<ExpertIds> && ExpertIds::rank() == 2,
-                "Tokkos::buildDispatchPlan: expert_ids must be a View of rank "
-                "2 (tokens x choices)");
-  Kokkos::Profiling::ScopedRegion region("Tokkos::buildDispatchPlan");
-  Impl::checkRange("Tokkos::buildDispatchPlan", "expert_ids.extent(1)",
-                   static_cast<std::int64_t>(expert_ids.extent(1)), 1,
-                   num_experts, "top_k, at most the number of experts");
-  Plan plan(space, static_cast<std::int64_t>(expert_ids.extent(0)),
-            static_cast<int>(expert_ids.extent(1)), num_experts, options);
-  updateDispatchPlan(space, plan, expert_ids);
-  return plan;
-}
+    const PlanOptions<typename ExecutionSpace::memory_space>& options = {});
+
+/// The same with weights, T x K, for DropPolicy::lowest_weight.
+template <class ExecutionSpace, class ExpertIds, class Weights>
+  requires(Kokkos::is_view_v<Weights>)
+auto buildDispatchPlan(
+    const ExecutionSpace& space, const ExpertIds& expert_ids,
+    const Weights& weights, int num_experts,
+    const PlanOptions<typename ExecutionSpace::memory_space>& options = {});
+
+/// The capacity that gives every expert its fair share times a factor:
+/// ceil(factor * num_tokens * top_k / num_experts), at least 1 (Lepikhin et
+/// al., GShard, 2020, with the factor of Fedus et al., Switch Transformers,
+/// 2021).
+///
+/// \throws std::invalid_argument when the factor is not a positive number, when
+///   num_tokens < 0 or top_k or num_experts < 1, or when the result exceeds
+///   2^31 - 1
+int capacityOfFactor(double factor, std::int64_t num_tokens, int top_k,
+                     int num_experts);
 
 /// Checks that the plan is one: offsets, bounds, order and capacity, both maps
 /// inverse to each other, padding and blocks where they belong.
@@ -208,6 +259,12 @@ auto planKeys(const DispatchPlan<MemorySpace>& plan,
       (plan.top_k == 1 || expert_ids.stride(1) == 1) &&
           (expert_ids.extent(0) <= 1 ||
            expert_ids.stride(0) == expert_ids.extent(1))};
+}
+
+template <class MemorySpace>
+bool dropsByWeight(const DispatchPlan<MemorySpace>& plan) {
+  return plan.options.capacity > 0 &&
+         plan.options.drop == DropPolicy::lowest_weight;
 }
 
 /// The plan as its kernels see it, for so many tokens in tiles of this length.
@@ -271,18 +328,11 @@ std::int64_t DispatchPlan<MemorySpace>::maxRows(std::int64_t tokens, int top_k,
 }
 
 template <class MemorySpace>
-template <class ExecutionSpace>
-DispatchPlan<MemorySpace>::DispatchPlan(
-    const ExecutionSpace& space, std::int64_t max_tokens_, int top_k_,
-    int num_experts_, const PlanOptions<MemorySpace>& options_)
-    : options(options_) {
-  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
-                "Tokkos::DispatchPlan: space must be an execution space "
-                "instance");
-  static_assert(
-      Kokkos::SpaceAccessibility<ExecutionSpace, MemorySpace>::accessible,
-      "Tokkos::DispatchPlan: the execution space must reach MemorySpace");
+void DispatchPlan<MemorySpace>::setShape(
+    std::int64_t max_tokens_, int top_k_, int num_experts_,
+    const PlanOptions<MemorySpace>& options_) {
   constexpr auto function = "Tokkos::DispatchPlan";
+  options                 = options_;
   Impl::checkRange(function, "num_experts", num_experts_, 1, INT_MAX - 1, "");
   Impl::checkRange(function, "top_k", top_k_, 1, num_experts_,
                    "the number of experts");
@@ -309,49 +359,99 @@ DispatchPlan<MemorySpace>::DispatchPlan(
         static_cast<std::size_t>(num_experts_), "the number of global experts");
     Impl::checkRange(function, "options.num_local_experts",
                      options.num_local_experts, 1, INT_MAX - 1, "");
-    num_experts     = options.num_local_experts;
-    const int first = Impl::firstInvalidInMap(space, options.expert_map,
-                                              options.num_local_experts);
-    if (first < num_experts_)
-      Impl::throwInvalidArgument(
-          function, "options.expert_map(" + std::to_string(first) + ")",
-          "-1 to " + std::to_string(options.num_local_experts - 1),
-          "a value outside");
+    num_experts = options.num_local_experts;
   }
   const std::int64_t rows = maxRows(max_tokens_, top_k_, num_experts,
                                     options.capacity, options.alignment);
   Impl::checkRange(function, "max_rows", rows, 0, INT_MAX,
                    "2^31 - 1, with every expert's padding");
-
+  if (Impl::dropsByWeight(*this))
+    Impl::checkRange(function, "num_experts", num_experts, 1,
+                     INT_MAX / Impl::drop_digits,
+                     "with DropPolicy::lowest_weight");
   max_tokens         = static_cast<int>(max_tokens_);
   top_k              = top_k_;
   num_global_experts = num_experts_;
   max_rows           = static_cast<int>(rows);
+}
 
-  const auto allocate = [&space](auto& view, const char* label, auto... n) {
+template <class MemorySpace>
+template <class ExecutionSpace, class Visitor>
+void DispatchPlan<MemorySpace>::forEachArray(const ExecutionSpace& space,
+                                             const Visitor& visit) {
+  visit(counts, "counts", num_experts);
+  visit(offsets, "offsets", num_experts + 1);
+  visit(dropped, "dropped", num_experts);
+  visit(row_of_assignment, "row_of_assignment", max_tokens, top_k);
+  visit(assignment_of_row, "assignment_of_row", max_rows);
+  if (options.alignment > 1)
+    visit(expert_of_block, "expert_of_block", max_rows / options.alignment);
+  visit(num_rows, "num_rows");
+  visit(num_dropped, "num_dropped");
+  visit(tile_table, "tile_table",
+        Impl::planMaxTiles(space, max_tokens * top_k, num_experts),
+        Impl::PlanData::tableStride(num_experts));
+  if (options.capacity > 0 && options.drop != DropPolicy::latest) {
+    visit(drop_marks, "drop_marks", max_tokens * top_k);
+    visit(drop_totals, "drop_totals", num_experts);
+  }
+  if (Impl::dropsByWeight(*this)) {
+    visit(drop_wanted, "drop_wanted", num_experts);
+    visit(drop_thresholds, "drop_thresholds", num_experts);
+    visit(drop_histogram, "drop_histogram", num_experts * Impl::drop_digits);
+  }
+}
+
+template <class MemorySpace>
+template <class ExecutionSpace>
+DispatchPlan<MemorySpace>::DispatchPlan(
+    const ExecutionSpace& space, std::int64_t max_tokens_, int top_k_,
+    int num_experts_, const PlanOptions<MemorySpace>& options_) {
+  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
+                "Tokkos::DispatchPlan: space must be an execution space "
+                "instance");
+  static_assert(
+      Kokkos::SpaceAccessibility<ExecutionSpace, MemorySpace>::accessible,
+      "Tokkos::DispatchPlan: the execution space must reach MemorySpace");
+  setShape(max_tokens_, top_k_, num_experts_, options_);
+  if (options.expert_map.data() != nullptr) {
+    const int first =
+        Impl::firstInvalidInMap(space, options.expert_map, num_experts);
+    if (first < num_global_experts)
+      Impl::throwInvalidArgument(
+          "Tokkos::DispatchPlan",
+          "options.expert_map(" + std::to_string(first) + ")",
+          "-1 to " + std::to_string(num_experts - 1), "a value outside");
+  }
+  forEachArray(space, [&space](auto& view, const char* label, auto... n) {
     view = std::remove_reference_t<decltype(view)>(
         Kokkos::view_alloc(space, Kokkos::WithoutInitializing,
                            std::string("Tokkos::DispatchPlan::") + label),
         static_cast<std::size_t>(n)...);
-  };
-  allocate(counts, "counts", num_experts);
-  allocate(offsets, "offsets", num_experts + 1);
-  allocate(dropped, "dropped", num_experts);
-  allocate(row_of_assignment, "row_of_assignment", max_tokens, top_k);
-  allocate(assignment_of_row, "assignment_of_row", max_rows);
-  if (options.alignment > 1)
-    allocate(expert_of_block, "expert_of_block", max_rows / options.alignment);
-  allocate(num_rows, "num_rows");
-  allocate(num_dropped, "num_dropped");
-  allocate(tile_table, "tile_table",
-           Impl::planMaxTiles(space, max_tokens * top_k),
-           Impl::PlanData::tableStride(num_experts));
+  });
 }
 
+template <class MemorySpace>
+template <class ExecutionSpace>
+std::size_t DispatchPlan<MemorySpace>::bytes(
+    const ExecutionSpace& space, std::int64_t max_tokens, int top_k,
+    int num_experts, const PlanOptions<MemorySpace>& options) {
+  DispatchPlan plan;
+  plan.setShape(max_tokens, top_k, num_experts, options);
+  std::size_t sum = 0;
+  plan.forEachArray(space, [&sum](const auto& view, const char*, auto... n) {
+    using Value = typename std::remove_cvref_t<decltype(view)>::value_type;
+    // Kokkos allocates whole 8 bytes.
+    sum += ((sizeof(Value) * ... * static_cast<std::size_t>(n)) + 7) / 8 * 8;
+  });
+  return sum;
+}
+
+namespace Impl {
+
 template <class ExecutionSpace, class MemorySpace, class ExpertIds>
-void updateDispatchPlan(const ExecutionSpace& space,
-                        DispatchPlan<MemorySpace>& plan,
-                        const ExpertIds& expert_ids) {
+void checkUpdate(const ExecutionSpace&, const DispatchPlan<MemorySpace>& plan,
+                 const ExpertIds& expert_ids) {
   static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
                 "Tokkos::updateDispatchPlan: space must be an execution space "
                 "instance");
@@ -382,13 +482,116 @@ void updateDispatchPlan(const ExecutionSpace& space,
     Impl::checkExtentAtLeast(function, "options.mask", 0,
                              plan.options.mask.extent(0), expert_ids.extent(0),
                              "expert_ids.extent(0)");
+}
 
-  Kokkos::Profiling::ScopedRegion region(function);
+template <class MemorySpace>
+PlanDropData dropData(const DispatchPlan<MemorySpace>& plan) {
+  return {plan.drop_marks.data(), plan.drop_totals.data(),
+          plan.drop_wanted.data(), plan.drop_thresholds.data(),
+          plan.drop_histogram.data()};
+}
+
+/// Everything has been checked.
+template <class ExecutionSpace, class MemorySpace, class ExpertIds,
+          class Weights>
+void updateCheckedPlan(const ExecutionSpace& space,
+                       DispatchPlan<MemorySpace>& plan,
+                       const ExpertIds& expert_ids, const Weights& weights) {
+  Kokkos::Profiling::ScopedRegion region("Tokkos::updateDispatchPlan");
   plan.num_tokens = static_cast<int>(expert_ids.extent(0));
-  Impl::updatePlan(space, Impl::planKeys(plan, expert_ids),
-                   Impl::planData(plan, plan.num_tokens,
-                                  Impl::planTileLength(
-                                      space, plan.num_tokens * plan.top_k)));
+  const auto keys = planKeys(plan, expert_ids);
+  const auto data = planData(
+      plan, plan.num_tokens,
+      planTileLength(space, plan.num_tokens * plan.top_k, plan.num_experts));
+  const auto drop = dropData(plan);
+  const PlanDropper<ExecutionSpace> dropper(space, data, drop);
+  if (plan.options.capacity == 0 || plan.options.drop == DropPolicy::latest ||
+      plan.num_tokens == 0)
+    updatePlan(space, keys, data);
+  else if (plan.options.drop == DropPolicy::later_choices)
+    dropper.dropLaterChoices(keys, plan.num_tokens);
+  else if constexpr (Kokkos::is_view_v<Weights>)
+    dropper.dropLowestWeights(keys, weights);
+}
+
+struct NoWeights {};
+
+}  // namespace Impl
+
+template <class ExecutionSpace, class MemorySpace, class ExpertIds>
+void updateDispatchPlan(const ExecutionSpace& space,
+                        DispatchPlan<MemorySpace>& plan,
+                        const ExpertIds& expert_ids) {
+  Impl::checkUpdate(space, plan, expert_ids);
+  if (Impl::dropsByWeight(plan))
+    Impl::throwInvalidArgument("Tokkos::updateDispatchPlan", "weights",
+                               "weights for DropPolicy::lowest_weight", "none");
+  Impl::updateCheckedPlan(space, plan, expert_ids, Impl::NoWeights());
+}
+
+template <class ExecutionSpace, class MemorySpace, class ExpertIds,
+          class Weights>
+void updateDispatchPlan(const ExecutionSpace& space,
+                        DispatchPlan<MemorySpace>& plan,
+                        const ExpertIds& expert_ids, const Weights& weights) {
+  static_assert(Kokkos::is_view_v<Weights> && Weights::rank() == 2,
+                "Tokkos::updateDispatchPlan: weights must be a View of rank 2 "
+                "(tokens x choices)");
+  static_assert(KokkosExt::is_real_v<typename Weights::non_const_value_type>,
+                "Tokkos::updateDispatchPlan: weights must be float, double, "
+                "half_t or bhalf_t");
+  static_assert(KokkosExt::is_accessible_v<ExecutionSpace, Weights>,
+                "Tokkos::updateDispatchPlan: the execution space must reach "
+                "weights");
+  constexpr auto function = "Tokkos::updateDispatchPlan";
+  Impl::checkUpdate(space, plan, expert_ids);
+  Impl::checkExtent(function, "weights", 0, weights.extent(0),
+                    expert_ids.extent(0), "expert_ids.extent(0)");
+  Impl::checkExtent(function, "weights", 1, weights.extent(1),
+                    expert_ids.extent(1), "expert_ids.extent(1)");
+  Impl::updateCheckedPlan(space, plan, expert_ids, weights);
+}
+
+namespace Impl {
+
+/// A plan of the right size for the ids.
+template <class ExecutionSpace, class ExpertIds>
+auto makePlanFor(
+    const ExecutionSpace& space, const ExpertIds& expert_ids, int num_experts,
+    const PlanOptions<typename ExecutionSpace::memory_space>& options) {
+  static_assert(Kokkos::is_view_v<ExpertIds> && ExpertIds::rank() == 2,
+                "Tokkos::buildDispatchPlan: expert_ids must be a View of rank "
+                "2 (tokens x choices)");
+  checkRange("Tokkos::buildDispatchPlan", "expert_ids.extent(1)",
+             static_cast<std::int64_t>(expert_ids.extent(1)), 1, num_experts,
+             "top_k, at most the number of experts");
+  return DispatchPlan<typename ExecutionSpace::memory_space>(
+      space, static_cast<std::int64_t>(expert_ids.extent(0)),
+      static_cast<int>(expert_ids.extent(1)), num_experts, options);
+}
+
+}  // namespace Impl
+
+template <class ExecutionSpace, class ExpertIds>
+auto buildDispatchPlan(
+    const ExecutionSpace& space, const ExpertIds& expert_ids, int num_experts,
+    const PlanOptions<typename ExecutionSpace::memory_space>& options) {
+  Kokkos::Profiling::ScopedRegion region("Tokkos::buildDispatchPlan");
+  auto plan = Impl::makePlanFor(space, expert_ids, num_experts, options);
+  updateDispatchPlan(space, plan, expert_ids);
+  return plan;
+}
+
+template <class ExecutionSpace, class ExpertIds, class Weights>
+  requires(Kokkos::is_view_v<Weights>)
+auto buildDispatchPlan(
+    const ExecutionSpace& space, const ExpertIds& expert_ids,
+    const Weights& weights, int num_experts,
+    const PlanOptions<typename ExecutionSpace::memory_space>& options) {
+  Kokkos::Profiling::ScopedRegion region("Tokkos::buildDispatchPlan");
+  auto plan = Impl::makePlanFor(space, expert_ids, num_experts, options);
+  updateDispatchPlan(space, plan, expert_ids, weights);
+  return plan;
 }
 
 template <class ExecutionSpace, class MemorySpace>
@@ -415,8 +618,9 @@ std::string validateDispatchPlan(const ExecutionSpace& space,
   const auto data       = Impl::planData(plan, plan.num_tokens, INT_MAX);
   std::string violation = Impl::validatePlan(space, plan, data);
   if (violation.empty())
-    violation = Impl::validatePlanAgainstIds(space, plan, data,
-                                             Impl::planKeys(plan, expert_ids));
+    violation = Impl::validatePlanAgainstIds(
+        space, plan, data, Impl::planKeys(plan, expert_ids),
+        plan.options.drop == DropPolicy::latest);
   return violation;
 }
 

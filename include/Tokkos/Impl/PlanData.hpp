@@ -35,13 +35,30 @@ struct PlanKeys {
   int first_expert;
   int num_experts;
   bool contiguous;
+  // Numbers the assignments choice by choice instead, when it is not 0.
+  int tokens_of_a_choice = 0;
+  // Only the assignments that have the mark take part; null: all.
+  const unsigned char* marks = nullptr;
+  unsigned char mark         = 0;
 
   KOKKOS_FUNCTION int operator()(int assignment) const {
-    if (contiguous && mask == nullptr) return local(ids[assignment]);
-    const int token = assignment / top_k;
+    if (contiguous && mask == nullptr && marks == nullptr &&
+        tokens_of_a_choice == 0)
+      return local(ids[assignment]);
+    int token = 0, choice = 0;
+    if (tokens_of_a_choice == 0) {
+      token  = assignment / top_k;
+      choice = assignment - token * top_k;
+    } else {
+      choice = assignment / tokens_of_a_choice;
+      token  = assignment - choice * tokens_of_a_choice;
+    }
     if (mask != nullptr && !mask[token]) return key_none;
-    return local(ids[token * token_stride +
-                     (assignment - token * top_k) * choice_stride]);
+    const int expert =
+        local(ids[token * token_stride + choice * choice_stride]);
+    if (marks != nullptr && expert >= 0 && marks[assignment] != mark)
+      return key_none;
+    return expert;
   }
 
  private:
@@ -103,7 +120,9 @@ struct PlanData {
     return bits;
   }
   /// The rows of the table begin where a load of 16 bytes may.
-  static int tableStride(int num_experts) { return (num_experts + 4) / 4 * 4; }
+  static int tableStride(int num_experts) {
+    return (num_experts + 4) / 4 * 4 + 4;
+  }
   KOKKOS_FUNCTION int* tableRow(int tile) const {
     return table + static_cast<std::int64_t>(tile) * table_stride;
   }

@@ -45,19 +45,17 @@ struct PlanSmall {
   }
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int n = plan.num_assignments;
+    // The load comes first: everything waits for it.
+    const int n   = plan.num_assignments;
+    const int own = keyOf(team.team_rank());
     auto* const all =
         static_cast<Group*>(team.team_scratch(0).get_shmem_aligned(
             numGroups() * static_cast<int>(sizeof(Group)), alignof(Group)));
-    KokkosExt::rolledLoop(
-        team.team_rank(), numGroups() * group, team.team_size(), [&](int a) {
-          int key = past_invalid;
-          if (a < n) {
-            const int expert = keys(a);
-            key = expert >= 0 ? expert << index_bits | a : int(past_valid);
-          }
-          all[a / group].key[a % group] = key;
-        });
+    KokkosExt::rolledLoop(team.team_rank(), numGroups() * group,
+                          team.team_size(), [&](int a) {
+                            all[a / group].key[a % group] =
+                                a == team.team_rank() ? own : keyOf(a);
+                          });
     team.team_barrier();
     // First the assignments ask, then the experts, then the total.
     KokkosExt::rolledLoop(team.team_rank(), n + plan.num_experts + 1,
@@ -70,6 +68,12 @@ struct PlanSmall {
   }
 
  private:
+  KOKKOS_FUNCTION int keyOf(int a) const {
+    if (a >= plan.num_assignments) return past_invalid;
+    const int expert = keys(a);
+    return expert >= 0 ? expert << index_bits | a : int(past_valid);
+  }
+
   struct Below {
     int begin;
     int end;

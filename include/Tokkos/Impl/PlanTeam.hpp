@@ -84,29 +84,34 @@ struct PlanCountTeam {
   }
 };
 
-/// One team scans every column of the table over the tiles, then the experts.
+/// Scans a column of the table over the tiles; leaves its total in counts or,
+/// of the invalid ids, in num_dropped.
+struct PlanScanColumn {
+  PlanData plan;
+
+  KOKKOS_FUNCTION void operator()(int b) const {
+    int sum = 0;
+    for (int tile = 0; tile < plan.num_tiles; ++tile) {
+      int& entry      = plan.tableRow(tile)[b];
+      const int count = entry;
+      entry           = sum;
+      sum += count;
+    }
+    if (b < plan.num_experts)
+      plan.counts[b] = sum;
+    else
+      *plan.num_dropped = sum;
+  }
+};
+
+/// One team scans the experts.
 template <class ExecutionSpace>
-struct PlanScanTeam {
+struct PlanScanExperts {
   using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
 
   PlanData plan;
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    Kokkos::parallel_for(Kokkos::TeamThreadRange(team, plan.numBins()),
-                         [&](int b) {
-                           int sum = 0;
-                           for (int tile = 0; tile < plan.num_tiles; ++tile) {
-                             int& entry      = plan.tableRow(tile)[b];
-                             const int count = entry;
-                             entry           = sum;
-                             sum += count;
-                           }
-                           if (b < plan.num_experts)
-                             plan.counts[b] = sum;
-                           else
-                             *plan.num_dropped = sum;
-                         });
-    team.team_barrier();
     const int num_invalid = *plan.num_dropped;
     team.team_barrier();
     scanExperts(team, plan, num_invalid);
@@ -251,8 +256,14 @@ void updatePlanTeam(const ExecutionSpace& space, const PlanKeys<Id>& keys,
   }
   launchTeams("Tokkos::updateDispatchPlan::count", tiles, count_bytes,
               PlanCountTeam<ExecutionSpace, Id>{keys, plan, in_scratch});
-  launchTeams("Tokkos::updateDispatchPlan::scan", Policy(space, 1, team_size),
-              0, PlanScanTeam<ExecutionSpace>{plan});
+  KokkosExt::parallelFor(
+      "Tokkos::updateDispatchPlan::scanColumns",
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
+          space, 0, plan.numBins()),
+      PlanScanColumn{plan});
+  launchTeams("Tokkos::updateDispatchPlan::scanExperts",
+              Policy(space, 1, team_size), 0,
+              PlanScanExperts<ExecutionSpace>{plan});
   launchTeams("Tokkos::updateDispatchPlan::place", tiles, place_bytes,
               PlanPlaceTeam<ExecutionSpace, Id, false>{keys, plan, num_chunks,
                                                        in_scratch});

@@ -51,10 +51,10 @@ struct TileScratch {
   int* segment_end;             // first row behind its padding
   std::uint16_t* sorted_index;  // the pass, sorted
   std::uint16_t* sorted_bin;    // and where each goes
-  int* partial;                 // sums of subgroups, two sets; then a total
+  int* partial;                 // three sums of subgroups; then a total
 
   static constexpr int max_subgroups = 32;
-  static constexpr int total         = 2 * max_subgroups;
+  static constexpr int total         = 3 * max_subgroups;
   static constexpr int partial_bytes = (total + 4) * 4;
 
   KOKKOS_FUNCTION static int numPacks(int num_bins, int num_subgroups) {
@@ -94,33 +94,43 @@ struct TileScratch {
   }
 };
 
-/// The sum of `value` over the threads before this one, and over all. Two calls
-/// in a row name different sets.
-template <class Subgroup, class Team>
-KOKKOS_FUNCTION int exclusiveSum(const Team& team, int* partial, int set,
-                                 int value, int& total) {
-  const int lane      = team.team_rank() % Subgroup::lanes;
-  const int subgroup  = team.team_rank() / Subgroup::lanes;
-  const int num       = team.team_size() / Subgroup::lanes;
-  const int inclusive = Subgroup::inclusiveSum(lane, value);
-  int* const sums     = partial + set * TileScratch::max_subgroups;
-  if (lane == Subgroup::lanes - 1) sums[subgroup] = inclusive;
+/// Sums of N values over the threads before this one, and over all.
+template <class Subgroup, int N, class Team>
+KOKKOS_FUNCTION void exclusiveSums(const Team& team, int* partial,
+                                   const int (&value)[N], int (&before)[N],
+                                   int (&total)[N]) {
+  const int lane     = team.team_rank() % Subgroup::lanes;
+  const int subgroup = team.team_rank() / Subgroup::lanes;
+  const int num      = team.team_size() / Subgroup::lanes;
+  for (int i = 0; i < N; ++i) {
+    before[i] = Subgroup::inclusiveSum(lane, value[i]);
+    if (lane == Subgroup::lanes - 1)
+      partial[i * TileScratch::max_subgroups + subgroup] = before[i];
+  }
   team.team_barrier();
   // Every subgroup sums the sums for itself: cheaper than a second barrier.
-  const int sum_of_lane =
-      Subgroup::inclusiveSum(lane, lane < num ? sums[lane] : 0);
-  total             = Subgroup::fromLane(sum_of_lane, num - 1);
-  const int through = Subgroup::fromLane(sum_of_lane, subgroup);
-  const int own     = Subgroup::fromLane(inclusive, Subgroup::lanes - 1);
-  return through - own + inclusive - value;
+  for (int i = 0; i < N; ++i) {
+    const int of_lane =
+        lane < num ? partial[i * TileScratch::max_subgroups + lane] : 0;
+    const int through = Subgroup::inclusiveSum(lane, of_lane);
+    total[i]          = Subgroup::fromLane(through, num - 1);
+    before[i] += Subgroup::fromLane(through - of_lane, subgroup) - value[i];
+  }
 }
 
 /// The table of the tiles has 16-bit counts, so a tile is no longer than this.
 inline constexpr int max_tile_length = 15 * 4096;
 
-/// A row of it, in loads.
+/// Behind the rows stand, tile by tile, the numbers of invalid ids.
 KOKKOS_INLINE_FUNCTION int tablePacks(const PlanData& plan) {
-  return (plan.numBins() + CounterPack::size - 1) / CounterPack::size;
+  return (plan.num_experts + CounterPack::size - 1) / CounterPack::size;
+}
+KOKKOS_INLINE_FUNCTION CounterPack* tableRowOfPacks(const PlanData& plan,
+                                                    int tile) {
+  return reinterpret_cast<CounterPack*>(plan.table) + tile * tablePacks(plan);
+}
+KOKKOS_INLINE_FUNCTION int* tableInvalid(const PlanData& plan) {
+  return reinterpret_cast<int*>(tableRowOfPacks(plan, plan.num_tiles));
 }
 
 template <class ExecutionSpace, class Keys, int Items>
@@ -130,44 +140,51 @@ struct PlanCountTiles {
   Keys keys;
   PlanData plan;
 
+  // Packs of bins for the experts, and one bin for invalid ids behind them.
+  KOKKOS_FUNCTION static int numPackedBins(const PlanData& plan) {
+    return tablePacks(plan) * CounterPack::size;
+  }
   static int scratchBytes(const PlanData& plan) {
-    return tablePacks(plan) * CounterPack::size * int(sizeof(int));
+    return (numPackedBins(plan) + 1) * static_cast<int>(sizeof(int));
   }
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int tile      = team.league_rank();
-    const int num_packs = tablePacks(plan);
-    int* const bins     = static_cast<int*>(team.team_scratch(0).get_shmem(
-        num_packs * CounterPack::size * int(sizeof(int))));
-    KokkosExt::rolledLoop(team.team_rank(), num_packs * CounterPack::size,
-                          team.team_size(), [&](int b) { bins[b] = 0; });
+    const int tile        = team.league_rank();
+    const int packed_bins = numPackedBins(plan);
+    int* const bins       = static_cast<int*>(team.team_scratch(0).get_shmem(
+        (packed_bins + 1) * static_cast<int>(sizeof(int))));
+    KokkosExt::rolledLoop(team.team_rank(), packed_bins + 1, team.team_size(),
+                          [&](int b) { bins[b] = 0; });
     team.team_barrier();
     const int end = plan.tileEnd(tile);
-    KokkosExt::rolledLoop(
-        plan.tileBegin(tile) + team.team_rank(), end, Items * team.team_size(),
-        [&](int first) { count(bins, first, end, team.team_size()); });
+    KokkosExt::rolledLoop(plan.tileBegin(tile) + team.team_rank(), end,
+                          Items * team.team_size(), [&](int first) {
+                            count(bins, packed_bins, first, end,
+                                  team.team_size());
+                          });
     team.team_barrier();
-    CounterPack* const row =
-        reinterpret_cast<CounterPack*>(plan.table) + tile * num_packs;
+    CounterPack* const row = tableRowOfPacks(plan, tile);
     KokkosExt::rolledLoop(
-        team.team_rank(), num_packs, team.team_size(), [&](int p) {
+        team.team_rank(), tablePacks(plan), team.team_size(), [&](int p) {
           CounterPack pack;
           for (int i = 0; i < CounterPack::size; ++i)
             pack.count[i] =
                 static_cast<std::uint16_t>(bins[p * CounterPack::size + i]);
           row[p] = pack;
         });
+    if (team.team_rank() == 0) tableInvalid(plan)[tile] = bins[packed_bins];
   }
 
  private:
-  KOKKOS_FUNCTION void count(int* bins, int first, int end, int step) const {
+  KOKKOS_FUNCTION void count(int* bins, int invalid_bin, int first, int end,
+                             int step) const {
     int bin[Items];
     for (int i = 0; i < Items; ++i) {
       const int a = first + i * step;
       bin[i]      = a < end ? keys(a) : int(key_none);
     }
     for (int i = 0; i < Items; ++i) {
-      if (bin[i] == key_invalid) bin[i] = plan.num_experts;
+      if (bin[i] == key_invalid) bin[i] = invalid_bin;
       if (bin[i] != key_none) Kokkos::atomic_inc(&bins[bin[i]]);
     }
   }
@@ -182,6 +199,20 @@ struct PlanPlaceTiles {
 
   Keys keys;
   PlanData plan;
+  // What a thread owns of the two scans; divisions are slow on a device.
+  int packs_of_thread;
+  int experts_of_thread;
+  // So many bits number the packs of the table that a subgroup's lanes read
+  // from one row.
+  int pack_bits;
+
+  static PlanPlaceTiles make(const Keys& keys, const PlanData& plan,
+                             int team_size) {
+    const int num_packs =
+        TileScratch::numPacks(plan.numBins(), team_size / Subgroup::lanes);
+    return {keys, plan, (num_packs + team_size - 1) / team_size,
+            (plan.num_experts + team_size - 1) / team_size, packBits(plan)};
+  }
 
   int scratchBytes(int team_size) const {
     return TileScratch::bytes(plan.numBins(), team_size / Subgroup::lanes,
@@ -206,22 +237,25 @@ struct PlanPlaceTiles {
                                plain, SingleTile),
             16),
         plan.numBins(), num_subgroups, pass_length, plain, SingleTile);
-    if constexpr (SingleTile) {
-      pass(team, scratch, begin, end, bin);
-    } else {
-      sumTable(team, scratch);
-      pass(team, scratch, begin, end, bin);
-      KokkosExt::rolledLoop(begin + pass_length, end, pass_length,
-                            [&](int next) {
-                              load(team, next, end, bin);
-                              pass(team, scratch, next, end, bin);
-                            });
-    }
+    // One call of pass: it is all of the code.
+    KokkosExt::rolledLoop(0, SingleTile ? 1 : end - begin, pass_length,
+                          [&](int done) {
+                            if (!SingleTile && done > 0)
+                              load(team, begin + done, end, bin);
+                            pass(team, scratch, begin + done, end, bin);
+                          });
     if constexpr (!plain)
       if (plan.alignment > 1) pad(team, scratch);
   }
 
  private:
+  static int packBits(const PlanData& plan) {
+    int bits = 0;
+    while (1 << bits < tablePacks(plan) && 1 << bits < Subgroup::lanes)
+      ++bits;
+    return bits;
+  }
+
   KOKKOS_FUNCTION static int firstOfThread(const Team& team, int begin) {
     const int lane     = team.team_rank() % Subgroup::lanes;
     const int subgroup = team.team_rank() / Subgroup::lanes;
@@ -237,98 +271,108 @@ struct PlanPlaceTiles {
     }
   }
 
-  /// Of the tile: the rows of its experts, from the table.
-  KOKKOS_FUNCTION void sumTable(const Team& team,
-                                const TileScratch& scratch) const {
-    // Until they get their contents: what is in the tiles before, and in all.
-    int* const before = scratch.shift;
-    int* const total  = scratch.limit;
-    KokkosExt::rolledLoop(team.team_rank(), plan.numBins(), team.team_size(),
-                          [&](int b) { before[b] = total[b] = 0; });
-    team.team_barrier();
-
-    // Threads side by side read packs side by side; those behind a row's last
-    // pack take the next rows.
-    const int num_packs  = tablePacks(plan);
-    const int num_groups = Kokkos::max(1, team.team_size() / num_packs);
-    const int group      = team.team_rank() / num_packs;
-    if (group < num_groups)
-      KokkosExt::rolledLoop(team.team_rank() - group * num_packs, num_packs,
-                            team.team_size(), [&](int p) {
-                              sumPacks(scratch, p, group, num_groups,
-                                       team.league_rank());
-                            });
-    team.team_barrier();
-    placeExperts(team, scratch, total, before);
-    team.team_barrier();
+  /// Adds the table to two cleared arrays: what is in the tiles before this
+  /// one, and what is in this and the later ones.
+  KOKKOS_FUNCTION void sumTable(const Team& team, int* before,
+                                int* rest) const {
+    // The lanes of a subgroup read packs side by side, of one row or, where
+    // that is short, of several.
+    const int lane       = team.team_rank() % Subgroup::lanes;
+    const int subgroup   = team.team_rank() / Subgroup::lanes;
+    const int rows       = Subgroup::lanes >> pack_bits;
+    const int first_row  = subgroup * rows + (lane >> pack_bits);
+    const int step       = team.team_size() / Subgroup::lanes * rows;
+    const int lane_packs = 1 << pack_bits;
+    KokkosExt::rolledLoop(
+        lane & (lane_packs - 1), tablePacks(plan), lane_packs, [&](int p) {
+          // Rows before the tile, then the others.
+          int row = first_row;
+          KokkosExt::rolledLoop(0, 2, 1, [&](int part) {
+            row = sumRows(part == 0 ? before : rest, p, row, step,
+                          part == 0 ? team.league_rank() : plan.num_tiles);
+          });
+        });
+    if (team.league_rank() == 0)
+      KokkosExt::rolledLoop(
+          team.team_rank(), plan.num_tiles, team.team_size(), [&](int t) {
+            Kokkos::atomic_add(&rest[plan.num_experts], tableInvalid(plan)[t]);
+          });
   }
 
-  KOKKOS_FUNCTION void sumPacks(const TileScratch& scratch, int p, int group,
-                                int num_groups, int tile) const {
+  /// Adds pack p of the rows from \p row on, below \p end, to the experts'
+  /// sums. Returns the next row.
+  KOKKOS_FUNCTION int sumRows(int* sums, int p, int row, int step,
+                              int end) const {
     constexpr int size = CounterPack::size;
-    const auto* table  = reinterpret_cast<const CounterPack*>(plan.table);
     const int packs    = tablePacks(plan);
-    int sum[size] = {}, sum_before[size] = {};
-    for (int row = group; row < plan.num_tiles; row += num_groups) {
-      const CounterPack pack = table[row * packs + p];
-      for (int i = 0; i < size; ++i) {
-        sum[i] += pack.count[i];
-        if (row < tile) sum_before[i] += pack.count[i];
-      }
+    const auto* pack   = tableRowOfPacks(plan, row) + p;
+    int sum[size]      = {};
+    for (; row < end; row += step, pack += step * packs) {
+      const CounterPack counts = *pack;
+      for (int i = 0; i < size; ++i)
+        sum[i] += counts.count[i];
     }
-    for (int i = 0; i < size; ++i) {
-      const int b = p * size + i;
-      if (b < plan.numBins()) {
-        Kokkos::atomic_add(&scratch.limit[b], sum[i]);
-        Kokkos::atomic_add(&scratch.shift[b], sum_before[i]);
-      }
-    }
+    for (int i = 0; i < size; ++i)
+      if (sum[i] != 0) Kokkos::atomic_add(&sums[p * size + i], sum[i]);
+    return row;
   }
 
-  /// Makes offsets from the totals of the bins. Leaves in `shift` the row of
-  /// the expert's first assignment in this tile. One team writes what is known
-  /// of the experts.
+  /// Of the experts that a thread owns.
+  struct ExpertSums {
+    int begin;
+    int end;
+    int rows;
+    int dropped;
+  };
+
+  KOKKOS_FUNCTION static int totalOf(const int* before, const int* rest,
+                                     int b) {
+    return SingleTile ? rest[b] : before[b] + rest[b];
+  }
+
+  KOKKOS_FUNCTION ExpertSums sumExperts(const Team& team, const int* before,
+                                        const int* rest) const {
+    ExpertSums own{};
+    own.begin =
+        Kokkos::min(team.team_rank() * experts_of_thread, plan.num_experts);
+    own.end = Kokkos::min(own.begin + experts_of_thread, plan.num_experts);
+    KokkosExt::rolledLoop(own.begin, own.end, 1, [&](int e) {
+      const int total = totalOf(before, rest, e);
+      const int kept  = keptOf(total);
+      own.rows += paddedRows(kept);
+      own.dropped += total - kept;
+    });
+    return own;
+  }
+
+  /// From the row where the thread's experts begin: leaves in `shift` the row
+  /// of every expert's first assignment in this tile. One team writes what is
+  /// known of the experts.
   KOKKOS_FUNCTION void placeExperts(const Team& team,
                                     const TileScratch& scratch,
-                                    const int* total, const int* before) const {
-    const int num_experts = plan.num_experts;
-    const int length = (num_experts + team.team_size() - 1) / team.team_size();
-    const int begin  = Kokkos::min(team.team_rank() * length, num_experts);
-    const int end    = Kokkos::min(begin + length, num_experts);
-    int rows         = 0;
-    int dropped      = 0;
-    KokkosExt::rolledLoop(begin, end, 1, [&](int e) {
-      const int kept = keptOf(total[e]);
-      rows += paddedRows(kept);
-      dropped += total[e] - kept;
-    });
-    const int num_invalid = total[num_experts];
-    int num_rows          = 0;
-    int num_dropped       = 0;
-    int row = exclusiveSum<Subgroup>(team, scratch.partial, 1, rows, num_rows);
-    if constexpr (!plain)
-      if (plan.hasCapacity())
-        exclusiveSum<Subgroup>(team, scratch.partial, 0, dropped, num_dropped);
-    KokkosExt::rolledLoop(begin, end, 1, [&](int e) {
-      const int sum  = total[e];
-      const int kept = keptOf(sum);
+                                    const int* before, const int* rest,
+                                    const ExpertSums& own, int row,
+                                    int num_rows, int num_dropped) const {
+    if (team.league_rank() == 0 && team.team_rank() == 0) {
+      plan.offsets[plan.num_experts] = num_rows;
+      *plan.num_rows                 = num_rows;
+      *plan.num_dropped              = num_dropped + rest[plan.num_experts];
+    }
+    KokkosExt::rolledLoop(own.begin, own.end, 1, [&](int e) {
+      const int total = totalOf(before, rest, e);
+      const int kept  = keptOf(total);
       if (team.league_rank() == 0) {
         plan.offsets[e] = row;
         plan.counts[e]  = kept;
-        plan.dropped[e] = sum - kept;
+        plan.dropped[e] = total - kept;
       }
-      scratch.shift[e] = row + (before == nullptr ? 0 : before[e]);
+      scratch.shift[e] = row + (SingleTile ? 0 : before[e]);
       if constexpr (!plain) {
         scratch.limit[e]       = row + kept;
         scratch.segment_end[e] = row + paddedRows(kept);
       }
       row += paddedRows(kept);
     });
-    if (team.league_rank() == 0 && team.team_rank() == 0) {
-      plan.offsets[num_experts] = num_rows;
-      *plan.num_rows            = num_rows;
-      *plan.num_dropped         = num_dropped + num_invalid;
-    }
   }
 
   KOKKOS_FUNCTION int keptOf(int count) const {
@@ -344,24 +388,38 @@ struct PlanPlaceTiles {
     const int subgroup      = team.team_rank() / Subgroup::lanes;
     const int first         = firstOfThread(team, begin);
     auto* const packs       = reinterpret_cast<CounterPack*>(scratch.counters);
+    // Until they get their contents, the sums of the table.
+    int* const before = scratch.shift;
+    int* const rest   = scratch.limit;
+    const bool sum_table =
+        !SingleTile && begin == plan.tileBegin(team.league_rank());
     KokkosExt::rolledLoop(
         team.team_rank(), TileScratch::numPacks(plan.numBins(), num_subgroups),
         team.team_size(), [&](int p) { packs[p] = CounterPack{}; });
+    if (sum_table)
+      KokkosExt::rolledLoop(team.team_rank(), plan.numBins(), team.team_size(),
+                            [&](int b) { before[b] = rest[b] = 0; });
     team.team_barrier();
     int rank[Items];
     rankInChunk(scratch, num_subgroups, subgroup,
                 team.team_rank() % Subgroup::lanes, bin, rank);
+    if (sum_table) sumTable(team, before, rest);
     team.team_barrier();
-    scanCounters(team, scratch, num_subgroups);
+    scan(team, scratch, num_subgroups, sum_table, before, rest);
     team.team_barrier();
     if constexpr (SingleTile && !plain) {
       // What the table tells where there are more tiles: the bins' totals.
+      int* const totals = scratch.segment_end;
       KokkosExt::rolledLoop(
-          team.team_rank(), plan.numBins(), team.team_size(), [&](int b) {
-            scratch.segment_end[b] = countOf(scratch, num_subgroups, b);
-          });
+          team.team_rank(), plan.numBins(), team.team_size(),
+          [&](int b) { totals[b] = countOf(scratch, num_subgroups, b); });
       team.team_barrier();
-      placeExperts(team, scratch, scratch.segment_end, nullptr);
+      const ExpertSums own = sumExperts(team, nullptr, totals);
+      const int value[]    = {own.rows, own.dropped};
+      int sum_before[2], total[2];
+      exclusiveSums<Subgroup>(team, scratch.partial, value, sum_before, total);
+      placeExperts(team, scratch, nullptr, totals, own, sum_before[0], total[0],
+                   total[1]);
       team.team_barrier();
     }
 
@@ -387,7 +445,7 @@ struct PlanPlaceTiles {
     writeSorted(team, scratch, num_subgroups, begin);
     if constexpr (SingleTile && plain)
       writeExperts(team, scratch, num_subgroups);
-    if constexpr (!SingleTile) {
+    if (!SingleTile && begin + Items * team.team_size() < end) {
       team.team_barrier();
       // The next pass begins behind this one.
       KokkosExt::rolledLoop(
@@ -420,23 +478,31 @@ struct PlanPlaceTiles {
   }
 
   /// Turns the counts, bin by bin and in each the subgroups, into their
-  /// exclusive sums.
-  KOKKOS_FUNCTION void scanCounters(const Team& team,
-                                    const TileScratch& scratch,
-                                    int num_subgroups) const {
+  /// exclusive sums, and at the same time the sums of the table into rows.
+  KOKKOS_FUNCTION void scan(const Team& team, const TileScratch& scratch,
+                            int num_subgroups, bool sum_table,
+                            const int* before, const int* rest) const {
     auto* const packs = reinterpret_cast<CounterPack*>(scratch.counters);
     const int num     = TileScratch::numPacks(plan.numBins(), num_subgroups);
-    const int length  = (num + team.team_size() - 1) / team.team_size();
-    const int begin   = Kokkos::min(team.team_rank() * length, num);
-    const int end     = Kokkos::min(begin + length, num);
+    const int begin   = Kokkos::min(team.team_rank() * packs_of_thread, num);
+    const int end     = Kokkos::min(begin + packs_of_thread, num);
     int sum           = 0;
     KokkosExt::rolledLoop(begin, end, 1, [&](int p) {
       const CounterPack pack = packs[p];
       for (int i = 0; i < CounterPack::size; ++i)
         sum += pack.count[i];
     });
-    int total = 0;
-    int next  = exclusiveSum<Subgroup>(team, scratch.partial, 0, sum, total);
+    ExpertSums own{};
+    if (sum_table) own = sumExperts(team, before, rest);
+
+    constexpr int num_sums  = SingleTile ? 1 : plain ? 2 : 3;
+    const int all_values[3] = {sum, own.rows, own.dropped};
+    int value[num_sums], sum_before[num_sums], total[num_sums];
+    for (int i = 0; i < num_sums; ++i)
+      value[i] = all_values[i];
+    exclusiveSums<Subgroup>(team, scratch.partial, value, sum_before, total);
+
+    int next = sum_before[0];
     KokkosExt::rolledLoop(begin, end, 1, [&](int p) {
       CounterPack pack = packs[p];
       for (int i = 0; i < CounterPack::size; ++i) {
@@ -446,7 +512,11 @@ struct PlanPlaceTiles {
       }
       packs[p] = pack;
     });
-    if (team.team_rank() == 0) scratch.partial[TileScratch::total] = total;
+    if (team.team_rank() == 0) scratch.partial[TileScratch::total] = total[0];
+    if constexpr (!SingleTile)
+      if (sum_table)
+        placeExperts(team, scratch, before, rest, own, sum_before[1], total[1],
+                     plain ? 0 : total[num_sums - 1]);
   }
 
   /// How many assignments of the pass are in the bin, after the scan.
@@ -542,8 +612,9 @@ void launchTiles(const char* label, const ExecutionSpace& space, int num_tiles,
 template <int Items, bool SingleTile, class ExecutionSpace, class Keys>
 void launchPlaceTiles(const ExecutionSpace& space, const Keys& keys,
                       const PlanData& plan, int team_size) {
-  const PlanPlaceTiles<ExecutionSpace, Keys, Items, SingleTile> place{keys,
-                                                                      plan};
+  const auto place =
+      PlanPlaceTiles<ExecutionSpace, Keys, Items, SingleTile>::make(keys, plan,
+                                                                    team_size);
   launchTiles("Tokkos::updateDispatchPlan::place", space, plan.num_tiles,
               team_size, place.scratchBytes(team_size), place);
 }

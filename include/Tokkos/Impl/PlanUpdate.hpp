@@ -25,7 +25,7 @@ inline int divideUp(int n, int divisor) {
 /// The assignments are cut into tiles of this length.
 template <class ExecutionSpace>
 int planTileLength([[maybe_unused]] const ExecutionSpace& space,
-                   int num_assignments) {
+                   int num_assignments, [[maybe_unused]] int num_experts) {
   if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
     // A tile for every thread, but none so short that starting a thread on it
     // costs more than walking it.
@@ -33,19 +33,23 @@ int planTileLength([[maybe_unused]] const ExecutionSpace& space,
     const int threads = Kokkos::max(1, static_cast<int>(space.concurrency()));
     return Kokkos::max(shortest, divideUp(num_assignments, threads));
   } else {
-    // Whole passes of a team, and never so many tiles that summing the table in
-    // every one of them costs more than the assignments themselves.
+    // Whole passes of a team, and never so many tiles that the table, with a
+    // count for every expert in every one, costs more than the assignments.
     constexpr int wanted_tiles = 128;
-    const int length           = divideUp(num_assignments, wanted_tiles);
+    const int length = Kokkos::max(divideUp(num_assignments, wanted_tiles),
+                                   num_experts <= 1024 ? 1 : 2 * num_experts);
     if (length <= 1024) return 1024;
-    return Kokkos::min(divideUp(length, 4096) * 4096, max_tile_length);
+    return Kokkos::min(divideUp(length, 4096) * 4096,
+                       Kokkos::max(max_tile_length, 2 * num_experts));
   }
 }
 
 /// The most tiles that so many assignments or fewer are cut into.
 template <class ExecutionSpace>
-int planMaxTiles(const ExecutionSpace& space, int num_assignments) {
-  int tiles = divideUp(num_assignments, planTileLength(space, num_assignments));
+int planMaxTiles(const ExecutionSpace& space, int num_assignments,
+                 int num_experts) {
+  int tiles = divideUp(num_assignments,
+                       planTileLength(space, num_assignments, num_experts));
   // Short tiles come in their largest number just before they grow.
   if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>)
     tiles =
@@ -127,6 +131,7 @@ template <class ExecutionSpace, class Id>
 void updatePlan(const ExecutionSpace& space, const PlanKeys<Id>& keys,
                 const PlanData& plan) {
   const bool plain = keys.contiguous && keys.mask == nullptr &&
+                     keys.marks == nullptr && keys.tokens_of_a_choice == 0 &&
                      keys.expert_map == nullptr &&
                      keys.num_experts == keys.num_global_experts &&
                      !plan.hasCapacity() && plan.alignment == 1;

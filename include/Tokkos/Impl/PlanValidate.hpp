@@ -114,6 +114,7 @@ struct CheckId : PlanView {
   enum Violation { ok, bad_id, has_row, no_row, wrong_expert, not_latest };
 
   PlanKeys<Id> keys;
+  bool keeps_earliest;
 
   KOKKOS_FUNCTION int operator()(int a) const {
     const int e   = keys(a);
@@ -123,7 +124,8 @@ struct CheckId : PlanView {
     const int end = plan.offsets[e] + plan.counts[e];
     if (row == -1) {
       if (plan.dropped[e] == 0) return no_row;
-      return plan.counts[e] == 0 || plan.assignment_of_row[end - 1] < a
+      return !keeps_earliest || plan.counts[e] == 0 ||
+                     plan.assignment_of_row[end - 1] < a
                  ? ok
                  : not_latest;
     }
@@ -281,10 +283,12 @@ template <class ExecutionSpace, class MemorySpace, class Id>
 std::string validatePlanAgainstIds(const ExecutionSpace& space,
                                    const DispatchPlan<MemorySpace>& plan,
                                    const PlanData& data,
-                                   const PlanKeys<Id>& keys) {
+                                   const PlanKeys<Id>& keys,
+                                   bool keeps_earliest) {
   const PlanView view{data, readBack(space, plan.num_rows), plan.max_rows};
   const int n = data.num_assignments;
-  if (const Found found = findViolation(space, n, CheckId<Id>{view, keys});
+  if (const Found found =
+          findViolation(space, n, CheckId<Id>{view, keys, keeps_earliest});
       found.violation != 0) {
     const std::string id = "expert_ids(" +
                            std::to_string(found.index / plan.top_k) + ", " +

@@ -5,6 +5,7 @@
 #define TOKKOS_IMPL_ROUTETOPK_HPP
 
 #include <Tokkos/Impl/Exponential.hpp>
+#include <Tokkos/Impl/OrderedBits.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -20,14 +21,10 @@ using RouterReal =
     std::conditional_t<std::is_same_v<Logit, double>, double, float>;
 
 /// What experts are compared by: a larger key is chosen first, and 0 means
-/// excluded. The bits of a number as an unsigned integer that grows with it;
-/// both zeros have the key of +0, and infinity that of the largest finite
-/// number.
+/// excluded. Infinity has the key of the largest finite number.
 template <class Real>
 struct SelectionKey {
-  using Bits = typename ExponentialTraits<Real>::Bits;
-
-  static constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
+  using Bits = BitsOf<Real>;
 
   KOKKOS_FUNCTION static bool excluded(Real x) {
     constexpr Real largest = Kokkos::Experimental::finite_max_v<Real>;
@@ -40,10 +37,7 @@ struct SelectionKey {
   }
 
   KOKKOS_FUNCTION static Bits of(Real x) {
-    if (excluded(x)) return 0;
-    const Bits bits =
-        Kokkos::bit_cast<Bits>(finite(x) == 0 ? Real(0) : finite(x));
-    return (bits & sign) != 0 ? ~bits : bits | sign;
+    return excluded(x) ? 0 : orderedBits(finite(x));
   }
 };
 
