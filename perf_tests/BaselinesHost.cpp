@@ -93,7 +93,9 @@ class HostPlanSubject {
   std::vector<Set> m_sets;
 };
 
-/// One walk to count, one to place: the least that a single thread can do.
+/// One walk to count, one to place: the least that a single thread can do for
+/// counts, offsets and both maps. It trusts the ids, which updateDispatchPlan
+/// does not: there is nothing dropped to report, and no branch to take.
 class CountingSort {
  public:
   explicit CountingSort(const Workload& workload)

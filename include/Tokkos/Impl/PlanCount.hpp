@@ -8,6 +8,8 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <cstdint>
+
 namespace Tokkos::Impl {
 
 /// Counts the assignments [begin, end) into bins that other threads count into
@@ -16,8 +18,9 @@ template <class Id>
 KOKKOS_FUNCTION void countAssignments(const PlanKeys<Id>& keys,
                                       const PlanData& plan, int* bins,
                                       int begin, int end, int rank, int size) {
-  for (int a = begin + rank; a < end; a += size) {
-    const int expert = keys(a);
+  // The index behind the last may lie beyond the integers.
+  for (std::int64_t a = std::int64_t(begin) + rank; a < end; a += size) {
+    const int expert = keys(static_cast<int>(a));
     if (expert != key_none)
       Kokkos::atomic_inc(
           &bins[expert == key_invalid ? plan.num_experts : expert]);

@@ -251,8 +251,8 @@ class PlanDropper {
   void run(const char* phase, int count, const Functor& functor) const {
     KokkosExt::parallelFor(
         std::string("Tokkos::updateDispatchPlan::") + phase,
-        Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(m_space, 0,
-                                                                    count),
+        Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>>(
+            m_space, 0, count),
         functor);
   }
   template <class Functor>

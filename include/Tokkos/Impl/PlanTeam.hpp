@@ -11,6 +11,8 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <cstdint>
+
 // The plan for any device and any number of experts: a stable counting sort. A
 // team counts the experts of one tile of the assignments, the table of all
 // tiles is scanned, and a team places the assignments of its tile. Inside a
@@ -140,10 +142,13 @@ struct PlanPlaceTeam {
     const int end    = plan.tileEnd(tile);
     const int length = (end - begin + num_chunks - 1) / num_chunks;
 
-    const int chunk       = team.team_rank() / Subgroup::lanes;
-    const int lane        = team.team_rank() % Subgroup::lanes;
-    const int chunk_begin = Kokkos::min(begin + chunk * length, end);
-    const int chunk_end   = Kokkos::min(chunk_begin + length, end);
+    const int chunk      = team.team_rank() / Subgroup::lanes;
+    const int lane       = team.team_rank() % Subgroup::lanes;
+    const auto atMostEnd = [end](std::int64_t a) {
+      return static_cast<int>(Kokkos::min(a, std::int64_t(end)));
+    };
+    const int chunk_begin = atMostEnd(begin + std::int64_t(chunk) * length);
+    const int chunk_end   = atMostEnd(std::int64_t(chunk_begin) + length);
     int* const mine       = counters + chunk * num_bins;
 
     if (SingleTile || num_chunks > 1) {
@@ -185,9 +190,11 @@ struct PlanPlaceTeam {
  private:
   KOKKOS_FUNCTION void walk(int* next_rank, int begin, int end,
                             int lane) const {
-    for (int first = begin; first < end; first += Subgroup::lanes) {
-      const int a         = first + lane;
-      const int expert    = a < end ? keys(a) : int(key_none);
+    // The index behind the last may lie beyond the integers.
+    for (std::int64_t first = begin; first < end; first += Subgroup::lanes) {
+      const bool inside   = first + lane < end;
+      const int a         = inside ? static_cast<int>(first) + lane : 0;
+      const int expert    = inside ? keys(a) : int(key_none);
       const int one_key[] = {expert};
       typename Subgroup::Lanes equal[1];
       Subgroup::findEqual(one_key, plan.key_bits, equal);
@@ -199,7 +206,7 @@ struct PlanPlaceTeam {
       Subgroup::sync();
       if (expert >= 0)
         plan.place(a, expert, rank);
-      else if (a < end)
+      else if (inside)
         plan.row_of_assignment[a] = -1;
     }
   }

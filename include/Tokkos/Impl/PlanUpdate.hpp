@@ -38,9 +38,7 @@ int planTileLength([[maybe_unused]] const ExecutionSpace& space,
     constexpr int wanted_tiles = 128;
     const int length = Kokkos::max(divideUp(num_assignments, wanted_tiles),
                                    num_experts <= 1024 ? 1 : 2 * num_experts);
-    if (length <= 1024) return 1024;
-    return Kokkos::min(divideUp(length, 4096) * 4096,
-                       Kokkos::max(max_tile_length, 2 * num_experts));
+    return length <= 1024 ? 1024 : divideUp(length, 4096) * 4096;
   }
 }
 

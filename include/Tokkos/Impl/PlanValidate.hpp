@@ -182,8 +182,8 @@ Found findViolation(const ExecutionSpace& space, int count,
   std::int64_t first = INT64_MAX;
   Kokkos::parallel_reduce(
       "Tokkos::validateDispatchPlan::find",
-      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(space, 0,
-                                                                  count),
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>>(
+          space, 0, count),
       FirstViolation<Check>{check}, Kokkos::Min<std::int64_t>(first));
   if (count == 0 || first == INT64_MAX) return {0, 0};
   return {static_cast<int>(first % FirstViolation<Check>::codes),
@@ -312,7 +312,8 @@ std::string validatePlanAgainstIds(const ExecutionSpace& space,
       static_cast<std::size_t>(plan.num_experts));
   Kokkos::parallel_for(
       "Tokkos::validateDispatchPlan::count",
-      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(space, 0, n),
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>>(
+          space, 0, n),
       CountKeys<Id>{keys, totals.data()});
   if (const Found found = findViolation(space, plan.num_experts,
                                         CheckTotal{view, totals.data()});
