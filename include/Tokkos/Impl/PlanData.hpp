@@ -8,6 +8,7 @@
 
 #include <climits>
 #include <cstdint>
+#include <type_traits>
 
 // What the kernels of the dispatch plan read and write. Plain pointers, so that
 // one kernel serves Views of every layout and stays small enough to be launched
@@ -80,9 +81,10 @@ struct PlainPlanKeys {
   int num_experts;
 
   KOKKOS_FUNCTION int operator()(int assignment) const {
-    const Id id = ids[assignment];
-    return id >= 0 && id < static_cast<Id>(num_experts) ? static_cast<int>(id)
-                                                        : int(key_invalid);
+    using Unsigned    = std::make_unsigned_t<Id>;
+    const Unsigned id = static_cast<Unsigned>(ids[assignment]);
+    return id < static_cast<Unsigned>(num_experts) ? static_cast<int>(id)
+                                                   : int(key_invalid);
   }
 };
 
@@ -119,9 +121,12 @@ struct PlanData {
       ++bits;
     return bits;
   }
-  /// The rows of the table begin where a load of 16 bytes may.
+  /// The rows of the table begin where a load of 16 bytes may; and no two of
+  /// them share a cache line, in which threads of a host would disturb each
+  /// other.
   static int tableStride(int num_experts) {
-    return (num_experts + 4) / 4 * 4 + 4;
+    const std::int64_t stride = (std::int64_t(num_experts) + 36) / 32 * 32;
+    return static_cast<int>(Kokkos::min(stride, std::int64_t(INT_MAX)));
   }
   KOKKOS_FUNCTION int* tableRow(int tile) const {
     return table + static_cast<std::int64_t>(tile) * table_stride;

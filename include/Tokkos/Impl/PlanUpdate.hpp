@@ -25,11 +25,13 @@ inline int divideUp(int n, int divisor) {
 /// The assignments are cut into tiles of this length.
 template <class ExecutionSpace>
 int planTileLength([[maybe_unused]] const ExecutionSpace& space,
-                   int num_assignments, [[maybe_unused]] int num_experts) {
+                   int num_assignments, int num_experts) {
   if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
     // A tile for every thread, but none so short that starting a thread on it
-    // costs more than walking it.
-    constexpr int shortest = 2048;
+    // costs more than walking it, or that most cache lines of the second map,
+    // where an expert's rows from all tiles lie side by side, have two writers.
+    const int shortest =
+        Kokkos::max(4096, 32 * Kokkos::min(num_experts, 1 << 20));
     const int threads = Kokkos::max(1, static_cast<int>(space.concurrency()));
     return Kokkos::max(shortest, divideUp(num_assignments, threads));
   } else {
@@ -128,16 +130,24 @@ bool updatePlanInScratch(const ExecutionSpace& space, const Keys& keys,
 template <class ExecutionSpace, class Id>
 void updatePlan(const ExecutionSpace& space, const PlanKeys<Id>& keys,
                 const PlanData& plan) {
-  const bool plain = keys.contiguous && keys.mask == nullptr &&
-                     keys.marks == nullptr && keys.tokens_of_a_choice == 0 &&
-                     keys.expert_map == nullptr &&
-                     keys.num_experts == keys.num_global_experts &&
-                     !plan.hasCapacity() && plan.alignment == 1;
+  const bool only_range =
+      keys.contiguous && keys.mask == nullptr && keys.marks == nullptr &&
+      keys.tokens_of_a_choice == 0 && keys.expert_map == nullptr;
+  const bool plain_ids =
+      only_range && keys.num_experts == keys.num_global_experts;
   const PlainPlanKeys<Id> plain_keys{keys.ids, keys.num_experts};
   if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
-    plain ? updatePlanHost(space, plain_keys, plan)
-          : updatePlanHost(space, keys, plan);
+    if (plain_ids)
+      updatePlanHost(space, plain_keys, plan);
+    else if (only_range)
+      updatePlanHost(space,
+                     RangePlanKeys<Id>{keys.ids, keys.num_global_experts,
+                                       keys.first_expert, keys.num_experts},
+                     plan);
+    else
+      updatePlanHost(space, keys, plan);
   } else {
+    const bool plain = plain_ids && !plan.hasCapacity() && plan.alignment == 1;
     constexpr int team_size = 512;
     const bool done = plain ? updatePlanInScratch(space, plain_keys, plan)
                             : updatePlanInScratch(space, keys, plan);
