@@ -23,7 +23,7 @@
 namespace Tokkos::Impl {
 
 /// So many assignments are taken at a time.
-inline constexpr int host_batch = 256;
+enum : int { host_batch = 256 };
 
 /// PlanKeys where ids lie side by side and of the options that act on keys only
 /// the range of experts is used: no branch, so that compilers make vector
@@ -92,7 +92,7 @@ KOKKOS_FUNCTION void placeLocal(Keys keys, const PlanData& plan, int begin,
   int* const row_of_assignment = plan.row_of_assignment;
   int* const assignment_of_row = plan.assignment_of_row;
   while (begin < end) {
-    const int batch_end = begin + Kokkos::min(host_batch, end - begin);
+    const int batch_end = begin + Kokkos::min(int(host_batch), end - begin);
     for (int a = begin; a < batch_end; ++a) {
       const int key        = keys(a);
       const int row        = key >= 0 ? take(key) : -1;
@@ -130,7 +130,7 @@ KOKKOS_FUNCTION void countRemote(const Keys& keys, int num_experts, int begin,
                                  int end, int* bins, int* second_bins) {
   int num_none = 0;
   while (begin < end) {
-    const int length = Kokkos::min(host_batch, end - begin);
+    const int length = Kokkos::min(int(host_batch), end - begin);
     int batch[host_batch];
     num_none += loadBins(keys, begin, length, batch);
     int i = 0;
@@ -151,7 +151,7 @@ KOKKOS_FUNCTION void placeRemote(const Keys& keys, const PlanData& plan,
                                  int begin, int end, Take take) {
   int* const assignment_of_row = plan.assignment_of_row;
   while (begin < end) {
-    const int length = Kokkos::min(host_batch, end - begin);
+    const int length = Kokkos::min(int(host_batch), end - begin);
     int batch[host_batch];
     loadBins(keys, begin, length, batch);
     int* const rows = plan.row_of_assignment + begin;
