@@ -496,8 +496,14 @@ TEST(DispatchPlan, MisuseOfUpdateLeavesThePlanAsItWas) {
 struct Damaged {
   ExecutionSpace space;
   Matrix<int> ids = makeMatrix<int>({0, 2, 2, 1, 0, 2, 2, 2, 1, 9}, 2);
-  Tokkos::DispatchPlan<MemorySpace> plan = Tokkos::buildDispatchPlan(
-      space, ids, 3, PlanOptions{.capacity = 4, .alignment = 2});
+  Tokkos::DispatchPlan<MemorySpace> plan{
+      space, 5, 2, 3, PlanOptions{.capacity = 4, .alignment = 2}};
+
+  Damaged() {
+    // after() reads the rows that the plan leaves unspecified, too.
+    Kokkos::deep_copy(plan.assignment_of_row, -9);
+    Tokkos::updateDispatchPlan(space, plan, ids);
+  }
 
   template <class View>
   std::string after(const View& view, int index, int value) {

@@ -47,18 +47,24 @@ struct PlanCountTiles {
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     const int tile        = team.league_rank();
+    const int first       = plan.tileBegin(tile) + team.team_rank();
+    const int end         = plan.tileEnd(tile);
     const int packed_bins = numPackedBins(plan);
-    int* const bins       = static_cast<int*>(team.team_scratch(0).get_shmem(
+    // The first ids are under way while the bins are cleared.
+    int bin[Items];
+    load(first, end, team.team_size(), bin);
+    int* const bins = static_cast<int*>(team.team_scratch(0).get_shmem(
         (packed_bins + 1) * static_cast<int>(sizeof(int))));
     KokkosExt::rolledLoop(team.team_rank(), packed_bins + 1, team.team_size(),
                           [&](int b) { bins[b] = 0; });
     team.team_barrier();
-    const int end = plan.tileEnd(tile);
-    KokkosExt::rolledLoop(plan.tileBegin(tile) + team.team_rank(), end,
-                          Items * team.team_size(), [&](int first) {
-                            count(bins, packed_bins, first, end,
-                                  team.team_size());
-                          });
+    KokkosExt::rolledLoop(first, end, Items * team.team_size(), [&](int next) {
+      if (next != first) load(next, end, team.team_size(), bin);
+      for (int i = 0; i < Items; ++i) {
+        if (bin[i] == key_invalid) bin[i] = packed_bins;
+        if (bin[i] != key_none) Kokkos::atomic_inc(&bins[bin[i]]);
+      }
+    });
     team.team_barrier();
     CounterPack* const row = tableRowOfPacks(plan, tile);
     KokkosExt::rolledLoop(
@@ -73,16 +79,11 @@ struct PlanCountTiles {
   }
 
  private:
-  KOKKOS_FUNCTION void count(int* bins, int invalid_bin, int first, int end,
-                             int step) const {
-    int bin[Items];
+  KOKKOS_FUNCTION void load(int first, int end, int step,
+                            int (&bin)[Items]) const {
     for (int i = 0; i < Items; ++i) {
       const int a = first + i * step;
       bin[i]      = a < end ? keys(a) : int(key_none);
-    }
-    for (int i = 0; i < Items; ++i) {
-      if (bin[i] == key_invalid) bin[i] = invalid_bin;
-      if (bin[i] != key_none) Kokkos::atomic_inc(&bins[bin[i]]);
     }
   }
 };

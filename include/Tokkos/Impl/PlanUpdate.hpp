@@ -22,6 +22,9 @@ inline int divideUp(int n, int divisor) {
   return n / divisor + (n % divisor != 0 ? 1 : 0);
 }
 
+/// Of tiles with 16-bit counts, on a device.
+inline constexpr int most_tiles = 512;
+
 /// The assignments are cut into tiles of this length.
 template <class ExecutionSpace>
 int planTileLength([[maybe_unused]] const ExecutionSpace& space,
@@ -40,7 +43,12 @@ int planTileLength([[maybe_unused]] const ExecutionSpace& space,
     constexpr int wanted_tiles = 128;
     const int length = Kokkos::max(divideUp(num_assignments, wanted_tiles),
                                    num_experts <= 1024 ? 1 : 2 * num_experts);
-    return length <= 1024 ? 1024 : divideUp(length, 4096) * 4096;
+    if (length <= 1024) return 1024;
+    const int passes = divideUp(length, 4096) * 4096;
+    return passes > max_tile_length &&
+                   divideUp(num_assignments, max_tile_length) <= most_tiles
+               ? max_tile_length
+               : passes;
   }
 }
 
@@ -50,10 +58,14 @@ int planMaxTiles(const ExecutionSpace& space, int num_assignments,
                  int num_experts) {
   int tiles = divideUp(num_assignments,
                        planTileLength(space, num_assignments, num_experts));
-  // Short tiles come in their largest number just before they grow.
-  if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+  // Tiles come in their largest numbers just before they grow.
+  if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
     tiles =
         Kokkos::max(tiles, Kokkos::min(128, divideUp(num_assignments, 1024)));
+    tiles = Kokkos::max(
+        tiles,
+        Kokkos::min(most_tiles, divideUp(num_assignments, max_tile_length)));
+  }
   return Kokkos::max(1, tiles);
 }
 
