@@ -118,6 +118,8 @@ auto toVector(const View& view) {
 
 template <class View, class Value>
 void fromVector(const View& view, const std::vector<Value>& values) {
+  if (values.size() != view.size())
+    throw std::logic_error("fromVector: the sizes differ");
   const auto host  = Kokkos::create_mirror_view(view);
   std::size_t next = 0;
   if constexpr (View::rank() == 1) {
