@@ -41,8 +41,9 @@ int planTileLength([[maybe_unused]] const ExecutionSpace& space,
     // Whole passes of a team, and never so many tiles that the table, with a
     // count for every expert in every one, costs more than the assignments.
     constexpr int wanted_tiles = 128;
-    const int length = Kokkos::max(divideUp(num_assignments, wanted_tiles),
-                                   num_experts <= 1024 ? 1 : 2 * num_experts);
+    const int length           = Kokkos::max(
+        divideUp(num_assignments, wanted_tiles),
+        num_experts <= 1024 ? 1 : 2 * Kokkos::min(num_experts, 1 << 28));
     if (length <= 1024) return 1024;
     const int passes = divideUp(length, 4096) * 4096;
     return passes > max_tile_length &&
@@ -116,7 +117,8 @@ bool updatePlanInScratch(const ExecutionSpace& space, const Keys& keys,
   if constexpr (Keys::plain) {
     constexpr int few_queries = 8192;
     if (plan.num_assignments <= 32 &&
-        plan.num_assignments * plan.num_experts <= few_queries) {
+        plan.num_experts <=
+            few_queries / Kokkos::max(1, plan.num_assignments)) {
       const int queries = plan.num_assignments + plan.num_experts + 1;
       updatePlanSmall(space, keys, plan,
                       Kokkos::min(512, divideUp(queries, 32) * 32));
