@@ -25,6 +25,11 @@ inline int divideUp(int n, int divisor) {
 /// Of tiles with 16-bit counts, on a device.
 inline constexpr int most_tiles = 512;
 
+/// Enough to occupy a device; fewer where the table would exceed 32 MB.
+inline int wantedTiles(int num_experts) {
+  return Kokkos::max(1, Kokkos::min(128, (8 << 20) / num_experts));
+}
+
 /// The assignments are cut into tiles of this length.
 template <class ExecutionSpace>
 int planTileLength([[maybe_unused]] const ExecutionSpace& space,
@@ -40,13 +45,10 @@ int planTileLength([[maybe_unused]] const ExecutionSpace& space,
   } else {
     // Whole passes of a team, and never so many tiles that the table, with a
     // count for every expert in every one, costs more than the assignments.
-    constexpr int wanted_tiles = 128;
-    const int length           = Kokkos::max(
-        divideUp(num_assignments, wanted_tiles),
-        num_experts <= 1024 ? 1 : 2 * Kokkos::min(num_experts, 1 << 28));
+    const int length = divideUp(num_assignments, wantedTiles(num_experts));
     if (length <= 1024) return 1024;
     const int passes = divideUp(length, 4096) * 4096;
-    return passes > max_tile_length &&
+    return num_experts <= 1024 && passes > max_tile_length &&
                    divideUp(num_assignments, max_tile_length) <= most_tiles
                ? max_tile_length
                : passes;
@@ -61,11 +63,12 @@ int planMaxTiles(const ExecutionSpace& space, int num_assignments,
                        planTileLength(space, num_assignments, num_experts));
   // Tiles come in their largest numbers just before they grow.
   if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
-    tiles =
-        Kokkos::max(tiles, Kokkos::min(128, divideUp(num_assignments, 1024)));
-    tiles = Kokkos::max(
-        tiles,
-        Kokkos::min(most_tiles, divideUp(num_assignments, max_tile_length)));
+    tiles = Kokkos::max(tiles, Kokkos::min(wantedTiles(num_experts),
+                                           divideUp(num_assignments, 1024)));
+    if (num_experts <= 1024)
+      tiles = Kokkos::max(
+          tiles,
+          Kokkos::min(most_tiles, divideUp(num_assignments, max_tile_length)));
   }
   return Kokkos::max(1, tiles);
 }
