@@ -140,8 +140,9 @@ struct DispatchPlan {
   }
 
   /// The bytes that the constructor allocates for these arguments, at most
-  /// 16 * max_tokens * top_k + 64 MB, padding and the histogram of
-  /// DropPolicy::lowest_weight (1 KB an expert) aside. Allocates nothing.
+  /// 16 * max_tokens * top_k + 64 MB for up to a million experts, padding and
+  /// the histogram of DropPolicy::lowest_weight (1 KB an expert) aside.
+  /// Allocates nothing.
   ///
   /// \throws std::invalid_argument as the constructor does
   template <class ExecutionSpace>

@@ -10,7 +10,8 @@ namespace Tokkos::KokkosExt {
 
 /// Calls f for begin, begin + step, ... below end, in a loop that the device
 /// compiler leaves rolled. A kernel of a microsecond runs through its code
-/// once, so that every unrolled copy is a miss in the instruction cache.
+/// once, so that short code counts for more than unrolled loops.
+/// pre-condition: end + step is an int.
 template <class F>
 KOKKOS_FORCEINLINE_FUNCTION void rolledLoop(int begin, int end, int step,
                                             const F& f) {
