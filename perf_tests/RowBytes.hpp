@@ -35,6 +35,13 @@ inline double combineBytes(const Workload& workload, std::size_t size) {
   return (n + workload.tokens) * rowBytes(workload, size) + 8 * n;
 }
 
+/// Read every row and every token's gradient, write every row's gradient; row,
+/// weight and its gradient of every assignment.
+inline double combineGradientBytes(const Workload& workload, std::size_t size) {
+  const double n = workload.numAssignments();
+  return (2 * n + workload.tokens) * rowBytes(workload, size) + 12 * n;
+}
+
 /// Rows come from memory, not from a cache, once there are many of them.
 inline int numRowSets(const Workload& workload, double bytes) {
   return numSetsFor(bytes, workload.tokens >= 256);

@@ -8,6 +8,8 @@
 #include "RowBytes.hpp"
 #include "Word.hpp"
 
+#include <Tokkos/KokkosExt/Streaming.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <cstdint>
@@ -35,22 +37,12 @@ struct PermuteInSequence {
   int row_words;
   int top_k;
 
-  KOKKOS_FUNCTION void operator()(int i) const {
-    const int token = i / row_words;
-    write(token, i - token * row_words);
-  }
-
-  /// All words of a token.
-  KOKKOS_FUNCTION void row(int token) const {
-    for (int w = 0; w < row_words; ++w)
-      write(token, w);
-  }
-
- private:
-  KOKKOS_FUNCTION void write(int token, int w) const {
-    const Numbers<T> word = tokens[std::int64_t(token) * row_words + w];
+  KOKKOS_FUNCTION void operator()(int token, int w) const {
+    const auto word = Tokkos::KokkosExt::loadStreaming(
+        tokens + std::int64_t(token) * row_words + w);
     for (int k = 0; k < top_k; ++k)
-      batch[(std::int64_t(token) * top_k + k) * row_words + w] = word;
+      Tokkos::KokkosExt::storeStreaming(
+          batch + (std::int64_t(token) * top_k + k) * row_words + w, word);
   }
 };
 
@@ -61,18 +53,7 @@ struct CombineInSequence {
   Numbers<T>* output;
   int row_words;
 
-  KOKKOS_FUNCTION void operator()(int i) const {
-    const int token = i / row_words;
-    add(token, i - token * row_words);
-  }
-
-  KOKKOS_FUNCTION void row(int token) const {
-    for (int w = 0; w < row_words; ++w)
-      add(token, w);
-  }
-
- private:
-  KOKKOS_FUNCTION void add(int token, int w) const {
+  KOKKOS_FUNCTION void operator()(int token, int w) const {
     // All reads are under way before the first sum waits for one.
     Numbers<T> word[top_k];
     for (int k = 0; k < top_k; ++k)
@@ -84,7 +65,8 @@ struct CombineInSequence {
         sum += static_cast<float>(word[k].value[j]);
       result.value[j] = static_cast<T>(sum);
     }
-    output[std::int64_t(token) * row_words + w] = result;
+    Tokkos::KokkosExt::storeStreaming(
+        output + std::int64_t(token) * row_words + w, result);
   }
 };
 
@@ -93,19 +75,46 @@ template <class Functor>
 struct RowByRow {
   Functor functor;
 
-  KOKKOS_FUNCTION void operator()(int token) const { functor.row(token); }
+  KOKKOS_FUNCTION void operator()(int token) const {
+    for (int w = 0; w < functor.row_words; ++w)
+      functor(token, w);
+  }
+};
+
+/// A thread of a device takes a word, 256 neighbouring threads words of a row.
+template <class Functor>
+struct WordByWord {
+  Functor functor;
+  int tiles_of_row;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const int tile  = static_cast<int>(i >> 8);
+    const int token = tile / tiles_of_row;
+    const int part  = tile - token * tiles_of_row;
+    const int w     = part * 256 + static_cast<int>(i & 255);
+    if (w < functor.row_words) functor(token, w);
+  }
 };
 
 template <class ExecutionSpace, class Functor>
 void runOverWords(const ExecutionSpace& space, int tokens,
                   const Functor& functor) {
-  using Policy = Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>;
-  if constexpr (is_host_v<ExecutionSpace>)
-    Kokkos::parallel_for("PerfTest::ceiling", Policy(space, 0, tokens),
-                         RowByRow<Functor>{functor});
-  else
-    Kokkos::parallel_for("PerfTest::ceiling",
-                         Policy(space, 0, tokens * functor.row_words), functor);
+  constexpr auto label = "PerfTest::ceiling";
+  if constexpr (is_host_v<ExecutionSpace>) {
+    Kokkos::parallel_for(
+        label,
+        Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(space, 0,
+                                                                    tokens),
+        RowByRow<Functor>{functor});
+  } else {
+    const int tiles_of_row = (functor.row_words - 1) / 256 + 1;
+    Kokkos::parallel_for(
+        label,
+        Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>,
+                            Kokkos::LaunchBounds<256>>(
+            space, 0, std::int64_t(tokens) * tiles_of_row * 256),
+        WordByWord<Functor>{functor, tiles_of_row});
+  }
 }
 
 template <class ExecutionSpace, class T>

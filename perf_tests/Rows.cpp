@@ -6,36 +6,23 @@
 #include "Inputs.hpp"
 #include "Measure.hpp"
 #include "RowBytes.hpp"
+#include "RowsSubject.hpp"
 #include "Word.hpp"
 
 #include <Tokkos.hpp>
 
+#include <cstdint>
 #include <string>
-#include <vector>
 
 namespace PerfTest {
 
-/// The plan and the three matrices of rows; a subject fills those it uses.
-template <class ExecutionSpace, class T>
-struct RowsSet {
-  using Memory = typename ExecutionSpace::memory_space;
-
-  RowsSet(const ExecutionSpace& space, const Workload& workload, int i)
-      : plan(Tokkos::buildDispatchPlan(space, makeExpertIds(space, workload, i),
-                                       workload.model.num_experts)) {}
-
-  Tokkos::DispatchPlan<Memory> plan;
-  Matrix<T, Memory> tokens;
-  Matrix<T, Memory> batch;
-  Matrix<T, Memory> assignments;
-  Matrix<float, Memory> weights;
-};
-
 /// Counts wrong elements in the first, the middle and the last column: that of
 /// the assignment in the batch should be that of its token.
-template <class Rows, class RowOfAssignment>
+template <class Tokens, class Rows, class RowOfAssignment>
 struct CountWrongCopies {
-  Rows tokens;
+  using Value = typename Rows::value_type;
+
+  Tokens tokens;
   Rows batch;
   RowOfAssignment row_of_assignment;
 
@@ -45,7 +32,7 @@ struct CountWrongCopies {
     const int token = a / top_k;
     const int row   = row_of_assignment(token, a - token * top_k);
     for (const int h : {0, width / 2, width - 1})
-      if (static_cast<float>(tokens(token, h)) !=
+      if (static_cast<float>(static_cast<Value>(tokens(token, h))) !=
           static_cast<float>(batch(row, h)))
         ++wrong;
   }
@@ -91,46 +78,6 @@ struct CountWrongSums {
   }
 };
 
-template <class ExecutionSpace, class Functor>
-std::string checkRows(const ExecutionSpace& space, int count,
-                      const Functor& functor) {
-  int wrong = 0;
-  Kokkos::parallel_reduce(
-      "PerfTest::check",
-      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(space, 0,
-                                                                  count),
-      functor, wrong);
-  return wrong == 0 ? "" : std::to_string(wrong) + " checked elements differ";
-}
-
-/// What the three verbs share: the sets, made by the verb's own `fill`.
-template <class Verb, class ExecutionSpace, class T>
-class RowsSubject : public KokkosSubject<ExecutionSpace> {
- public:
-  using Set = RowsSet<ExecutionSpace, T>;
-
-  RowsSubject(const ExecutionSpace& space, const Workload& workload) {
-    const int num_sets = numRowSets(workload, Verb::minimumBytes(workload));
-    for (int i = 0; i < num_sets; ++i) {
-      m_sets.emplace_back(space, workload, i);
-      Verb::fill(space, m_sets.back(), workload, i);
-    }
-  }
-
-  int numSets() const { return static_cast<int>(m_sets.size()); }
-
-  void call(const ExecutionSpace& space, int i) {
-    Verb::run(space, m_sets[static_cast<std::size_t>(i)]);
-  }
-
-  std::string check(const ExecutionSpace& space) const {
-    return Verb::checkSet(space, m_sets[0]);
-  }
-
- private:
-  std::vector<Set> m_sets;
-};
-
 template <class ExecutionSpace, class T>
 struct Permute : RowsSubject<Permute<ExecutionSpace, T>, ExecutionSpace, T> {
   using Base = RowsSubject<Permute, ExecutionSpace, T>;
@@ -155,9 +102,53 @@ struct Permute : RowsSubject<Permute<ExecutionSpace, T>, ExecutionSpace, T> {
 
   static std::string checkSet(const ExecutionSpace& space, const Set& set) {
     return checkRows(space, set.plan.max_rows,
-                     CountWrongCopies<decltype(set.batch),
+                     CountWrongCopies<decltype(set.tokens), decltype(set.batch),
                                       decltype(set.plan.row_of_assignment)>{
                          set.tokens, set.batch, set.plan.row_of_assignment});
+  }
+};
+
+/// Tokens of float to rows of T.
+template <class ExecutionSpace, class T>
+struct PermuteConverted
+    : RowsSubject<PermuteConverted<ExecutionSpace, T>, ExecutionSpace, float> {
+  using Base = RowsSubject<PermuteConverted, ExecutionSpace, float>;
+  using Set  = typename Base::Set;
+  using Base::Base;
+
+  static double minimumBytes(const Workload& workload) {
+    return permuteBytes(workload, sizeof(T)) + (sizeof(float) - sizeof(T)) *
+                                                   1. * workload.tokens *
+                                                   workload.model.hidden;
+  }
+
+  // The rows need half the memory that `assignments` of float has.
+  static Matrix<T, typename Set::Memory> rowsOf(const Set& set) {
+    return Matrix<T, typename Set::Memory>(
+        reinterpret_cast<T*>(set.assignments.data()), set.assignments.extent(0),
+        set.tokens.extent(1));
+  }
+
+  static void fill(const ExecutionSpace& space, Set& set,
+                   const Workload& workload, int i) {
+    set.tokens      = makeRandom<float>(space, "tokens", workload.tokens,
+                                        workload.model.hidden, i);
+    set.assignments = allocate<Matrix<float, typename Set::Memory>>(
+        space, "batch", set.plan.max_rows,
+        workload.model.hidden * static_cast<int>(sizeof(T)) /
+            static_cast<int>(sizeof(float)));
+  }
+
+  static void run(const ExecutionSpace& space, const Set& set) {
+    Tokkos::permute(space, set.plan, set.tokens, rowsOf(set));
+  }
+
+  static std::string checkSet(const ExecutionSpace& space, const Set& set) {
+    return checkRows(
+        space, set.plan.max_rows,
+        CountWrongCopies<decltype(set.tokens), decltype(rowsOf(set)),
+                         decltype(set.plan.row_of_assignment)>{
+            set.tokens, rowsOf(set), set.plan.row_of_assignment});
   }
 };
 
@@ -241,13 +232,34 @@ void addType() {
   }
 }
 
+/// Rows of one byte an element, as quantised tokens are.
+template <class ExecutionSpace>
+void addBytes() {
+  for (const Workload& workload : workloads({Routing::uniform}))
+    if (workload.model.hidden == 7168 &&
+        fits<ExecutionSpace>(permuteBytes(workload, 1)))
+      add<Permute<ExecutionSpace, std::uint8_t>>("permute", workload, "byte");
+}
+
+template <class ExecutionSpace>
+void addConversion() {
+  using Subject = PermuteConverted<ExecutionSpace, bhalf_t>;
+  for (const Workload& workload : workloads({Routing::uniform}))
+    if (fits<ExecutionSpace>(Subject::minimumBytes(workload)))
+      add<Subject>("permute", workload, "float_to_bhalf");
+}
+
 }  // namespace
 
 void addRows() {
   forEachBackend([](auto type) {
     using ExecutionSpace = typename decltype(type)::type;
     addType<ExecutionSpace, float>();
-    if constexpr (has_bhalf) addType<ExecutionSpace, bhalf_t>();
+    addBytes<ExecutionSpace>();
+    if constexpr (has_bhalf) {
+      addType<ExecutionSpace, bhalf_t>();
+      addConversion<ExecutionSpace>();
+    }
   });
 }
 

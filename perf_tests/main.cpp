@@ -39,6 +39,7 @@ int main(int argc, char* argv[]) {
   PerfTest::addPlan();
   PerfTest::addRouter();
   PerfTest::addRows();
+  PerfTest::addGradients();
   PerfTest::addRowCeilings();
   PerfTest::addStages();
   PerfTest::addHostBaselines();

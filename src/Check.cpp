@@ -87,4 +87,16 @@ void checkDisjoint(std::string_view function, std::string_view first_name,
       "separate memory", "Views that share memory");
 }
 
+void checkAllDisjoint(std::string_view function,
+                      std::span<const NamedRegion> inputs,
+                      std::span<const NamedRegion> outputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const auto& [name, region] = outputs[i];
+    for (const NamedRegion& input : inputs)
+      checkDisjoint(function, input.name, input.region, name, region);
+    for (std::size_t j = 0; j < i; ++j)
+      checkDisjoint(function, outputs[j].name, outputs[j].region, name, region);
+  }
+}
+
 }  // namespace Tokkos::Impl

@@ -166,6 +166,84 @@ std::vector<Sum> combine(const Plan& plan, const std::vector<Value>& batch,
   return output;
 }
 
+/// Rows of the batch from a value of every assignment; zero where padding is.
+template <class Value>
+std::vector<Value> permuteAssignments(const Plan& plan,
+                                      const std::vector<Value>& assignments,
+                                      int width) {
+  std::vector<Value> batch(static_cast<std::size_t>(plan.num_rows) * width,
+                           Value{});
+  for (int r = 0; r < plan.num_rows; ++r) {
+    const int a = plan.assignment_of_row[r];
+    for (int h = 0; a >= 0 && h < width; ++h)
+      batch[static_cast<std::size_t>(r) * width + h] =
+          assignments[static_cast<std::size_t>(a) * width + h];
+  }
+  return batch;
+}
+
+/// Adds beta times what was there to the sums of the tokens.
+template <class Sum, class Value>
+void addScaled(const Plan& plan, std::vector<Sum>& sums, Sum beta,
+               const std::vector<Value>& before, int width, int top_k) {
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const std::size_t token = i / width;
+    bool has_row            = false;
+    for (int k = 0; k < top_k; ++k)
+      has_row = has_row || plan.row_of_assignment[token * top_k + k] >= 0;
+    sums[i] = multiplyThenAdd(beta, static_cast<Sum>(before[i]),
+                              has_row ? sums[i] : Sum(-0.0));
+  }
+}
+
+template <class Sum>
+struct CombineGradient {
+  std::vector<Sum> batch;    // rows x width; zero where padding is
+  std::vector<Sum> weights;  // T x K
+};
+
+/// In Sum; the results before they are rounded to their types.
+template <class Sum, class Gradient, class Value, class Weight>
+CombineGradient<Sum> combineGradient(
+    const Plan& plan, const std::vector<Gradient>& output_gradient,
+    const std::vector<Value>& batch, const std::vector<Weight>& weights,
+    int width, int top_k) {
+  const auto add = [](Sum a, Sum b) { return multiplyThenAdd(Sum(1), a, b); };
+  CombineGradient<Sum> result;
+  result.batch.assign(static_cast<std::size_t>(plan.num_rows) * width, Sum(0));
+  for (std::size_t a = 0; a < plan.row_of_assignment.size(); ++a) {
+    const int row = plan.row_of_assignment[a];
+    result.weights.push_back(0);
+    if (row < 0) continue;
+    std::vector<Sum> product;
+    for (int h = 0; h < width; ++h) {
+      const auto g = static_cast<Sum>(
+          output_gradient[a / top_k * static_cast<std::size_t>(width) + h]);
+      const std::size_t i = static_cast<std::size_t>(row) * width + h;
+      result.batch[i]     = static_cast<Sum>(weights[a]) * g;
+      product.push_back(g * static_cast<Sum>(batch[i]));
+    }
+    while (product.size() % 8 != 0)
+      product.push_back(0);
+    std::vector<Sum> partial(128, Sum(0));
+    for (std::size_t i = 0; i < product.size(); i += 8) {
+      const Sum* const p = &product[i];
+      const Sum low      = add(add(p[0], p[1]), add(p[2], p[3]));
+      const Sum high     = add(add(p[4], p[5]), add(p[6], p[7]));
+      Sum& sum           = partial[i / 8 % 128];
+      sum                = add(sum, add(low, high));
+    }
+    while (partial.size() > 1) {
+      std::vector<Sum> pairs;
+      for (std::size_t i = 0; i < partial.size(); i += 2)
+        pairs.push_back(add(partial[i], partial[i + 1]));
+      partial = pairs;
+    }
+    result.weights.back() = partial[0];
+  }
+  return result;
+}
+
 enum class Score { softmax, selected_softmax };
 
 struct Routing {

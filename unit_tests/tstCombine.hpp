@@ -67,6 +67,84 @@ TEST(Combine, TypesAndMixes) {
   testCombine<float, float, bhalf_t>(40, 3, 8, 70);
 }
 
+template <class Value, class Result>
+void testPlainSumOnto(int width, double beta, int capacity) {
+  SCOPED_TRACE("H=" + std::to_string(width) + " beta=" + std::to_string(beta));
+  using Sum = std::conditional_t<std::is_same_v<Value, double>, double, float>;
+  Random random;
+  const ExecutionSpace space;
+  const int num_tokens = 90, top_k = 3, num_experts = 8;
+  const auto ids = random.ids(num_tokens * top_k, num_experts, true, true);
+  Reference::Options known;
+  known.capacity      = capacity;
+  const auto expected = Reference::makePlan(ids, top_k, num_experts, known);
+  const auto plan     = Tokkos::buildDispatchPlan(
+      space, makeMatrix(ids, top_k), num_experts, {.capacity = capacity});
+  auto rows = random.reals<Value>(std::size_t(expected.num_rows) * width);
+  const auto weights = random.reals<float>(num_tokens * top_k);
+  const auto before =
+      random.reals<Result>(std::size_t(num_tokens) * width, -3, 3);
+  auto plain = Reference::combine<Sum>(
+      expected, rows, std::vector<float>(weights.size(), 1), width, top_k);
+  auto weighted =
+      Reference::combine<Sum>(expected, rows, weights, width, top_k);
+  if (beta != 0) {
+    const auto scale = static_cast<Sum>(beta);
+    Reference::addScaled(expected, plain, scale, before, width, top_k);
+    Reference::addScaled(expected, weighted, scale, before, width, top_k);
+  }
+
+  Matrix<Value> batch("batch", plan.max_rows, width);
+  rows.resize(batch.size(), poison<Value>());
+  fromVector(batch, rows);
+  const auto output = makeMatrix(before, std::max(width, 1));
+  Tokkos::combine(space, plan, batch, output, {.beta = beta});
+  EXPECT_TRUE(sameBits(convert<Result>(plain), toVector(output)));
+  fromVector(output, before);
+  Tokkos::combine(space, plan, batch, makeMatrix(weights, top_k), output,
+                  {.beta = beta});
+  EXPECT_TRUE(sameBits(convert<Result>(weighted), toVector(output)));
+}
+
+TEST(Combine, PlainSumsAndSumsOntoTheOutput) {
+  for (const double beta : {0.0, 1.0, -0.7})
+    for (const int capacity : {0, 4}) {
+      testPlainSumOnto<float, float>(64, beta, capacity);
+      testPlainSumOnto<float, float>(17, beta, capacity);
+      testPlainSumOnto<double, double>(33, beta, capacity);
+      testPlainSumOnto<bhalf_t, bhalf_t>(40, beta, capacity);
+      testPlainSumOnto<bhalf_t, float>(1000, beta, capacity);
+      testPlainSumOnto<float, half_t>(24, beta, capacity);
+    }
+}
+
+TEST(Combine, WithoutBetaTheOutputIsNotRead) {
+  const ExecutionSpace space;
+  const auto plan =
+      Tokkos::buildDispatchPlan(space, makeMatrix<int>({0, -1}, 1), 2);
+  const Matrix<float> output("output", 2, 8);
+  fromVector(output, std::vector<float>(16, NAN));
+  Tokkos::combine(space, plan, makeMatrix(std::vector<float>(16, 3), 8),
+                  output);
+  std::vector<float> expected(8, 3);
+  expected.resize(16, 0);
+  EXPECT_TRUE(sameBits(expected, toVector(output)));
+}
+
+template <class Value, class Result>
+void testModelSizedRows() {
+  testCombine<Value, float, Result>(6, 8, 20, 7168);
+  testCombine<Value, float, Result>(3, 2, 4, 7167);
+}
+
+TEST(Combine, ModelSizedRows) {
+  testModelSizedRows<float, float>();
+  testModelSizedRows<bhalf_t, bhalf_t>();
+  testModelSizedRows<half_t, float>();
+  testModelSizedRows<float, bhalf_t>();
+  testModelSizedRows<double, float>();
+}
+
 TEST(Combine, Layouts) {
   testCombine<float, float, float, LeftMatrix<float>, LeftMatrix<float>>(60, 3,
                                                                          8, 33);

@@ -115,6 +115,220 @@ TEST(Permute, HalfTypes) {
   testWidths<Kokkos::Experimental::bhalf_t>();
 }
 
+/// Where a matrix lies: elements before it, and between its lines.
+struct Placement {
+  bool by_columns;
+  std::size_t offset;
+  std::size_t gap;
+};
+
+template <class T>
+StridedMatrix<T> placed(const Placement& placement, std::size_t rows,
+                        std::size_t columns) {
+  if (placement.by_columns)
+    return {rows, columns, 1, rows + placement.gap, placement.offset};
+  return {rows, columns, columns + placement.gap, 1, placement.offset};
+}
+
+template <class T>
+void testPlacement(const Placement& placement, int width) {
+  SCOPED_TRACE("H=" + std::to_string(width) +
+               " bytes=" + std::to_string(sizeof(T)) +
+               (placement.by_columns ? " by columns" : "") +
+               " offset=" + std::to_string(placement.offset) +
+               " gap=" + std::to_string(placement.gap));
+  Random random;
+  const ExecutionSpace space;
+  const int num_tokens = 4, top_k = 3, num_experts = 3;
+  const auto ids = random.ids(num_tokens * top_k, num_experts, false, true);
+  Reference::Options known;
+  known.alignment     = 4;
+  const auto expected = Reference::makePlan(ids, top_k, num_experts, known);
+  const auto plan     = Tokkos::buildDispatchPlan(
+      space, makeMatrix(ids, top_k), num_experts, PlanOptions{.alignment = 4});
+  const auto source  = randomBits<T>(random, std::size_t(num_tokens) * width);
+  const auto columns = static_cast<std::size_t>(width);
+  auto tokens        = placed<T>(placement, num_tokens, columns);
+  auto batch         = placed<T>(placement, plan.max_rows, columns);
+  auto assignments   = placed<T>(placement, num_tokens * top_k, columns);
+  tokens.set(source);
+
+  Tokkos::permute(space, plan, tokens.view(), batch.view());
+  const auto rows = Reference::permute(expected, source, width, top_k);
+  EXPECT_TRUE(sameBits(rows, firstRows(batch.get(), rows.size())));
+  EXPECT_TRUE(untouchedFrom(batch.get(), rows.size()));
+  EXPECT_TRUE(batch.surroundingsUntouched());
+
+  Tokkos::unpermute(space, plan, batch.view(), assignments.view());
+  EXPECT_TRUE(
+      sameBits(Reference::unpermute(expected, rows, width), assignments.get()));
+  EXPECT_TRUE(assignments.surroundingsUntouched());
+}
+
+template <class T>
+void testPlacements() {
+  for (const int width :
+       {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 63, 64, 100, 1000, 7168})
+    for (const Placement& placement :
+         {Placement{false, 0, 0}, Placement{false, 1, 0},
+          Placement{false, 3, 5}, Placement{false, 8, 16},
+          Placement{true, 0, 0}, Placement{true, 1, 2}}) {
+      testPlacement<T>(placement, width);
+      if (testing::Test::HasFailure()) return;
+    }
+}
+
+TEST(Permute, EveryPlacementAndWidth) {
+  testPlacements<std::uint8_t>();
+  testPlacements<std::uint16_t>();
+  testPlacements<Bytes<3>>();
+  testPlacements<float>();
+  testPlacements<double>();
+  testPlacements<Bytes<12>>();
+  testPlacements<Kokkos::complex<double>>();
+}
+
+template <class From, class To>
+void testConversion(const Placement& from, const Placement& to, int width) {
+  SCOPED_TRACE("H=" + std::to_string(width) + " " +
+               std::to_string(sizeof(From)) + " to " +
+               std::to_string(sizeof(To)) + " bytes");
+  Random random;
+  const ExecutionSpace space;
+  const int num_tokens = 21, top_k = 3, num_experts = 5;
+  const auto ids = random.ids(num_tokens * top_k, num_experts, true, true);
+  Reference::Options known;
+  known.alignment     = 6;
+  const auto expected = Reference::makePlan(ids, top_k, num_experts, known);
+  const auto plan     = Tokkos::buildDispatchPlan(
+      space, makeMatrix(ids, top_k), num_experts, PlanOptions{.alignment = 6});
+  const auto source =
+      random.reals<From>(std::size_t(num_tokens) * width, -1e3, 1e3);
+  std::vector<To> converted;
+  for (const From& x : source)
+    converted.push_back(static_cast<To>(x));
+
+  auto tokens = placed<From>(from, num_tokens, static_cast<std::size_t>(width));
+  auto batch  = placed<To>(to, plan.max_rows, static_cast<std::size_t>(width));
+  tokens.set(source);
+  Tokkos::permute(space, plan, tokens.view(), batch.view());
+  const auto rows = Reference::permute(expected, converted, width, top_k);
+  EXPECT_TRUE(sameBits(rows, firstRows(batch.get(), rows.size())));
+  EXPECT_TRUE(untouchedFrom(batch.get(), rows.size()));
+  EXPECT_TRUE(batch.surroundingsUntouched());
+}
+
+template <class From, class To>
+void testConversions() {
+  for (const int width : {0, 1, 7, 16, 17, 64, 1000, 7168}) {
+    testConversion<From, To>({false, 0, 0}, {false, 0, 0}, width);
+    testConversion<From, To>({false, 1, 8}, {false, 0, 3}, width);
+    testConversion<From, To>({true, 0, 0}, {false, 0, 0}, width);
+    testConversion<From, To>({false, 0, 0}, {true, 2, 1}, width);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Permute, ConvertsRealTypes) {
+  using Kokkos::Experimental::bhalf_t;
+  using Kokkos::Experimental::half_t;
+  testConversions<float, bhalf_t>();
+  testConversions<float, half_t>();
+  testConversions<bhalf_t, float>();
+  testConversions<half_t, float>();
+  testConversions<double, float>();
+  testConversions<float, double>();
+}
+
+TEST(Permute, ConversionRoundsToNearest) {
+  const ExecutionSpace space;
+  const auto plan =
+      Tokkos::buildDispatchPlan(space, makeMatrix<int>({0}, 1), 1);
+  const Matrix<float> batch("batch", 1, 4);
+  const double last_bit = std::ldexp(1.0, -23);
+  // Ties go to the even neighbour.
+  Tokkos::permute(space, plan,
+                  makeMatrix<double>({1 + 0.5 * last_bit, 1 + 1.5 * last_bit,
+                                      1 + 0.75 * last_bit, -1e300},
+                                     4),
+                  batch);
+  const auto bit = static_cast<float>(last_bit);
+  EXPECT_EQ((std::vector<float>{1, 1 + 2 * bit, 1 + bit,
+                                -std::numeric_limits<float>::infinity()}),
+            toVector(batch));
+}
+
+/// Companions of many types and widths, in one call.
+void testCompanions(int num_tokens, int width) {
+  SCOPED_TRACE("T=" + std::to_string(num_tokens) +
+               " H=" + std::to_string(width));
+  Random random;
+  const ExecutionSpace space;
+  const int top_k = 3, num_experts = 7, alignment = 8;
+  const auto ids =
+      random.ids(std::size_t(num_tokens) * top_k, num_experts, true, true);
+  Reference::Options known;
+  known.alignment     = alignment;
+  const auto expected = Reference::makePlan(ids, top_k, num_experts, known);
+  const auto plan =
+      Tokkos::buildDispatchPlan(space, makeMatrix(ids, top_k), num_experts,
+                                PlanOptions{.alignment = alignment});
+  const auto n = std::size_t(num_tokens) * top_k;
+
+  const auto x       = random.reals<float>(std::size_t(num_tokens) * width);
+  const auto scales  = random.reals<float>(std::size_t(num_tokens) * 56);
+  const auto numbers = randomBits<std::int64_t>(random, num_tokens);
+  const auto colours =
+      randomBits<Bytes<3>>(random, std::size_t(num_tokens) * 5);
+  const auto weights = random.reals<double>(n);
+  const auto details = randomBits<std::uint16_t>(random, n * 9);
+
+  const auto poisoned = [&](auto rows) {
+    using Value = typename decltype(rows)::value_type;
+    fromVector(rows, std::vector<Value>(rows.size(), poison<Value>()));
+    return rows;
+  };
+  const auto batch = poisoned(Matrix<float>("batch", plan.max_rows + 2, width));
+  const auto row_scales = poisoned(Matrix<float>("s", plan.max_rows + 2, 56));
+  const auto row_numbers =
+      poisoned(Array<std::int64_t>("i", plan.max_rows + 2));
+  const auto row_colours =
+      poisoned(LeftMatrix<Bytes<3>>("c", plan.max_rows + 2, 5));
+  const auto row_weights = poisoned(Array<double>("w", plan.max_rows + 2));
+  const auto row_details =
+      poisoned(Matrix<std::uint16_t>("d", plan.max_rows + 2, 9));
+
+  const Matrix<float> tokens("tokens", num_tokens, width);
+  fromVector(tokens, x);
+  // A column of a matrix: a companion whose elements do not lie side by side.
+  StridedMatrix<double> gates(num_tokens, top_k, 1, num_tokens + 1, 3);
+  gates.set(weights);
+  Tokkos::permute(space, plan, tokens, batch,
+                  Tokkos::perToken(makeMatrix(scales, 56), row_scales),
+                  Tokkos::perToken(makeArray(numbers), row_numbers),
+                  Tokkos::perToken(makeMatrix(colours, 5), row_colours),
+                  Tokkos::perAssignment(gates.view(), row_weights),
+                  Tokkos::perAssignment(makeMatrix(details, 9), row_details));
+
+  const auto check = [](const auto& rows, const auto& view) {
+    const auto actual = toVector(view);
+    EXPECT_TRUE(sameBits(rows, firstRows(actual, rows.size())));
+    EXPECT_TRUE(untouchedFrom(actual, rows.size()));
+  };
+  check(Reference::permute(expected, x, width, top_k), batch);
+  check(Reference::permute(expected, scales, 56, top_k), row_scales);
+  check(Reference::permute(expected, numbers, 1, top_k), row_numbers);
+  check(Reference::permute(expected, colours, 5, top_k), row_colours);
+  check(Reference::permuteAssignments(expected, weights, 1), row_weights);
+  check(Reference::permuteAssignments(expected, details, 9), row_details);
+}
+
+TEST(Permute, CompanionsGoAlong) {
+  for (const int num_tokens : {0, 1, 2, 65, 700})
+    for (const int width : {0, 24})
+      testCompanions(num_tokens, width);
+}
+
 TEST(Permute, PaddingRowsAreZeroedAndNoOthers) {
   testRoundTrip<float, Matrix<float>>(100, 2, 9, 24, 0, 16);
   testRoundTrip<float, Matrix<float>>(100, 2, 9, 24, 7, 5);
@@ -184,6 +398,51 @@ TEST(Permute, WindowsOfColumnsOfOneMatrixAreNotAliased) {
                                 2, 2, 2, 2, 1, 1, 1, 1,  //
                                 3, 3, 3, 3, 3, 3, 3, 3}),
             toVector(both));
+}
+
+TEST(Permute, MisuseOfCompanionsIsNamed) {
+  const ExecutionSpace space;
+  const auto plan = Tokkos::buildDispatchPlan(
+      space, makeMatrix<int>({1, 0, 1, 1}, 2), 2, PlanOptions{.alignment = 3});
+  const Matrix<float> tokens("tokens", 2, 5), batch("batch", 9, 5);
+  const Array<float> scales("scales", 2), rows("rows", 9);
+  const auto permuted = [&](const auto&... companions) {
+    return messageOf(
+        [&] { Tokkos::permute(space, plan, tokens, batch, companions...); });
+  };
+  using Tokkos::perAssignment;
+  using Tokkos::perToken;
+  EXPECT_EQ(
+      "Tokkos::permute: companion 1.source.extent(0): expected 2 "
+      "(plan.num_tokens), got 3",
+      permuted(perToken(Array<float>("scales", 3), rows)));
+  EXPECT_EQ(
+      "Tokkos::permute: companion 2.destination.extent(0): expected 9 or more "
+      "(plan.maxRows(plan.num_tokens)), got 8",
+      permuted(perToken(scales, rows),
+               perToken(scales, Array<float>("rows", 8))));
+  EXPECT_EQ(
+      "Tokkos::permute: companion 1.destination.extent(1): expected 3 "
+      "(source.extent(1)), got 4",
+      permuted(perToken(Matrix<int>("ids", 2, 3), Matrix<int>("rows", 9, 4))));
+  EXPECT_EQ(
+      "Tokkos::permute: companion 1.source.extent(1): expected 2 "
+      "(plan.top_k), got 3",
+      permuted(perAssignment(Matrix<float>("weights", 2, 3), rows)));
+  EXPECT_EQ(
+      "Tokkos::permute: companion 1.source.extent(0): expected 4 "
+      "(plan.num_tokens * plan.top_k), got 2",
+      permuted(perAssignment(Matrix<float>("weights", 2, 2),
+                             Matrix<float>("rows", 9, 2))));
+  EXPECT_EQ(
+      "Tokkos::permute: companion 1.destination and companion "
+      "2.destination: expected separate memory, got Views that share memory",
+      permuted(perToken(scales, rows), perToken(scales, rows)));
+  EXPECT_EQ(
+      "Tokkos::permute: companion 1.source and batch: expected separate "
+      "memory, got Views that share memory",
+      permuted(
+          perToken(Kokkos::subview(batch, Kokkos::make_pair(0, 2), 1), rows)));
 }
 
 TEST(Permute, MisuseIsNamed) {

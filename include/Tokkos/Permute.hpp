@@ -4,77 +4,69 @@
 #ifndef TOKKOS_PERMUTE_HPP
 #define TOKKOS_PERMUTE_HPP
 
+#include <Tokkos/Companion.hpp>
 #include <Tokkos/DispatchPlan.hpp>
 #include <Tokkos/Impl/Check.hpp>
-#include <Tokkos/Impl/CombineRows.hpp>
+#include <Tokkos/Impl/CompanionRows.hpp>
+#include <Tokkos/Impl/ConvertRows.hpp>
 #include <Tokkos/Impl/PermuteRows.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/Impl/RowChecks.hpp>
+#include <Tokkos/Impl/RowMaps.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
 #include <Kokkos_Profiling_ScopedRegion.hpp>
 
-#include <climits>
-#include <cstdint>
+#include <array>
+#include <cstddef>
 #include <type_traits>
 
 namespace Tokkos {
 
-namespace Impl {
-
-template <class MemorySpace>
-RowMaps rowMaps(const DispatchPlan<MemorySpace>& plan) {
-  return {plan.row_of_assignment.data(),
-          plan.counts.data(),
-          plan.offsets.data(),
-          plan.num_tokens,
-          plan.top_k,
-          plan.options.alignment > 1 ? plan.num_experts : 0};
-}
-
-template <class MemorySpace>
-void checkPlanBuilt(const char* function,
-                    const DispatchPlan<MemorySpace>& plan) {
-  if (plan.top_k == 0)
-    throwInvalidArgument(function, "plan", "a plan that was built",
-                         "an empty one");
-}
-
-/// The batch has a row for every assignment that any routing could give one.
-template <class MemorySpace, class Batch>
-void checkBatchRows(const char* function, const DispatchPlan<MemorySpace>& plan,
-                    const Batch& batch) {
-  checkExtentAtLeast(function, "batch", 0, batch.extent(0),
-                     static_cast<std::size_t>(plan.maxRows(plan.num_tokens)),
-                     "plan.maxRows(plan.num_tokens)");
-}
-
-}  // namespace Impl
-
-/// Copies every token to its rows of the expert-major batch.
+/// Copies every token to its rows of the expert-major batch, and with it, row
+/// by row, what belongs to it.
 ///
 /// \param plan of the last updateDispatchPlan on this instance
 /// \param tokens T x H with T = plan.num_tokens; any trivially copyable type,
 ///   any layout and stride
-/// \param batch R x H with R >= plan.maxRows(T), of the same type; must not
-///   overlap the tokens. Row row_of_assignment(t, k) becomes token t, padding
-///   rows become zero bytes, rows from num_rows on are not touched.
-/// \throws std::invalid_argument when extents do not fit or memory overlaps
+/// \param batch R x H with R >= plan.maxRows(T), of the same type, or both of
+///   real types (float, double, half_t, bhalf_t), each element then rounded to
+///   nearest. Row row_of_assignment(t, k) becomes token t, padding rows become
+///   zero bytes, rows from num_rows on are not touched.
+/// \param companions any number of perToken(source, destination) and
+///   perAssignment(source, destination), each with its own type and width;
+///   their padding rows become zero bytes too
+/// \throws std::invalid_argument when extents do not fit or an output shares
+///   memory with an input or with another output
+///
+///     permute(space, plan, tokens, batch, perToken(scales, batch_scales),
+///             perAssignment(weights, batch_weights));
 ///
 /// Enqueues on the instance and returns: no allocation, no synchronisation, one
-/// launch. Moves (T + number of rows) * H elements.
-template <class ExecutionSpace, class MemorySpace, class Tokens, class Batch>
+/// launch, one more for all companions together. Moves (T + number of rows) * H
+/// elements. Rows whose addresses and sizes are multiples of 16 bytes move
+/// fastest.
+template <class ExecutionSpace, class MemorySpace, class Tokens, class Batch,
+          class... Companions>
 void permute(const ExecutionSpace& space, const DispatchPlan<MemorySpace>& plan,
-             const Tokens& tokens, const Batch& batch) {
+             const Tokens& tokens, const Batch& batch,
+             const Companions&... companions) {
   static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
                 "Tokkos::permute: space must be an execution space instance");
   static_assert(Kokkos::is_view_v<Tokens> && Kokkos::is_view_v<Batch>,
                 "Tokkos::permute: tokens and batch must be Views");
   static_assert(Tokens::rank() == 2 && Batch::rank() == 2,
                 "Tokkos::permute: tokens and batch must have rank 2");
+  static_assert((Impl::is_companion_v<Companions> && ...),
+                "Tokkos::permute: companions must be made by perToken or "
+                "perAssignment");
+  using Token = typename Tokens::non_const_value_type;
   using Value = typename Batch::value_type;
-  static_assert(std::is_same_v<typename Tokens::non_const_value_type, Value>,
-                "Tokkos::permute: batch must hold the tokens' type, non-const");
+  constexpr bool is_conversion =
+      KokkosExt::is_real_v<Token> && KokkosExt::is_real_v<Value>;
+  static_assert(std::is_same_v<Token, Value> || is_conversion,
+                "Tokkos::permute: batch must hold the tokens' type, "
+                "non-const, or both float, double, half_t or bhalf_t");
   static_assert(std::is_trivially_copyable_v<Value>,
                 "Tokkos::permute: the elements must be trivially copyable");
   static_assert(
@@ -87,24 +79,48 @@ void permute(const ExecutionSpace& space, const DispatchPlan<MemorySpace>& plan,
   Impl::checkExtent(function, "tokens", 0, tokens.extent(0),
                     static_cast<std::size_t>(plan.num_tokens),
                     "plan.num_tokens");
-  Impl::checkBatchRows(function, plan, batch);
+  Impl::checkBatchRows(function, plan, "batch", batch);
   Impl::checkExtent(function, "batch", 1, batch.extent(1), tokens.extent(1),
                     "tokens.extent(1)");
-  Impl::checkDisjoint(function, "tokens", Impl::memoryRegion(tokens), "batch",
-                      Impl::memoryRegion(batch));
+
+  constexpr std::size_t count                           = sizeof...(Companions);
+  [[maybe_unused]] int number                           = 0;
+  const std::array<Impl::CheckedCompanion, count> moved = {
+      Impl::checkCompanion<ExecutionSpace>(++number, plan, companions)...};
+  std::array<Impl::NamedRegion, 1 + count> inputs;
+  std::array<Impl::NamedRegion, 1 + count> outputs;
+  inputs[0]     = {"tokens", Impl::memoryRegion(tokens)};
+  outputs[0]    = {"batch", Impl::memoryRegion(batch)};
+  std::size_t i = 1;
+  for (const Impl::CheckedCompanion& companion : moved) {
+    inputs[i]  = companion.source;
+    outputs[i] = companion.destination;
+    ++i;
+  }
+  Impl::checkAllDisjoint(function, inputs, outputs);
 
   Kokkos::Profiling::ScopedRegion region(function);
-  if (tokens.size() == 0) return;
-  using ConstTokens =
-      Kokkos::View<typename Tokens::const_data_type,
-                   typename Tokens::array_layout, typename Tokens::device_type,
-                   Kokkos::MemoryUnmanaged>;
-  const auto source      = Impl::rowPattern(ConstTokens(tokens));
-  const auto destination = Impl::rowPattern(batch);
-  Impl::permuteRows(
-      space, source, destination,
-      Impl::rowShape(source, destination, sizeof(Value), tokens.extent(1)),
-      Impl::rowMaps(plan));
+  const Impl::RowMaps maps = Impl::rowMaps(plan);
+  if (tokens.size() > 0) {
+    if constexpr (std::is_same_v<Token, Value>) {
+      using ConstTokens =
+          Kokkos::View<typename Tokens::const_data_type,
+                       typename Tokens::array_layout,
+                       typename Tokens::device_type, Kokkos::MemoryUnmanaged>;
+      const auto source      = Impl::rowPattern(ConstTokens(tokens));
+      const auto destination = Impl::rowPattern(batch);
+      Impl::permuteRows(
+          space, source, destination,
+          Impl::rowShape(source, destination, sizeof(Value), tokens.extent(1)),
+          maps);
+    } else {
+      Impl::convertRows<ExecutionSpace, Token, Value>(
+          space, Impl::constElementRows(tokens), Impl::elementRows(batch),
+          tokens.extent(1), maps);
+    }
+  }
+  if constexpr (count > 0)
+    Impl::moveCompanions(space, moved, plan.maxRows(plan.num_tokens), maps);
 }
 
 /// Brings the row of every assignment back to the order of the tokens.
@@ -143,7 +159,7 @@ void unpermute(const ExecutionSpace& space,
       "Tokkos::unpermute: the execution space must reach every View");
   constexpr auto function = "Tokkos::unpermute";
   Impl::checkPlanBuilt(function, plan);
-  Impl::checkBatchRows(function, plan, batch);
+  Impl::checkBatchRows(function, plan, "batch", batch);
   Impl::checkExtent(function, "assignments", 0, assignments.extent(0),
                     static_cast<std::size_t>(plan.num_tokens) *
                         static_cast<std::size_t>(plan.top_k),
@@ -165,83 +181,6 @@ void unpermute(const ExecutionSpace& space,
       space, source, destination,
       Impl::rowShape(source, destination, sizeof(Value), batch.extent(1)),
       Impl::rowMaps(plan));
-}
-
-/// Sums the rows of every token, times their weights.
-///
-/// output(t, h) = sum over k of weights(t, k) * batch(row_of_assignment(t, k),
-/// h)
-///
-/// \param plan of the last updateDispatchPlan on this instance
-/// \param batch R x H with R >= plan.maxRows(T); float, double, half_t or
-///   bhalf_t, any layout and stride
-/// \param weights T x K; of the same types. A weight of zero is a weight.
-/// \param output T x H; of the same types; must not overlap the inputs. A token
-///   without rows gets zeros.
-/// \throws std::invalid_argument when extents do not fit or memory overlaps
-///
-/// The sum goes in the order of the choices over those that have a row,
-/// accumulates in float (double when the batch is double) and is rounded to
-/// the output's type once. Multiply, round, add, round, never fused: the result
-/// is the same, bit for bit, on every backend, and does not depend on other
-/// tokens.
-///
-/// Enqueues on the instance and returns: no allocation, no synchronisation, one
-/// launch. Reads T * K * H elements and writes T * H.
-template <class ExecutionSpace, class MemorySpace, class Batch, class Weights,
-          class Output>
-void combine(const ExecutionSpace& space, const DispatchPlan<MemorySpace>& plan,
-             const Batch& batch, const Weights& weights, const Output& output) {
-  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
-                "Tokkos::combine: space must be an execution space instance");
-  static_assert(Kokkos::is_view_v<Batch> && Kokkos::is_view_v<Weights> &&
-                    Kokkos::is_view_v<Output>,
-                "Tokkos::combine: batch, weights and output must be Views");
-  static_assert(
-      Batch::rank() == 2 && Weights::rank() == 2 && Output::rank() == 2,
-      "Tokkos::combine: batch, weights and output must have rank 2");
-  static_assert(
-      KokkosExt::is_real_v<typename Batch::non_const_value_type> &&
-          KokkosExt::is_real_v<typename Weights::non_const_value_type>,
-      "Tokkos::combine: batch and weights must be float, double, "
-      "half_t or bhalf_t");
-  static_assert(KokkosExt::is_real_v<typename Output::value_type>,
-                "Tokkos::combine: output must be float, double, half_t or "
-                "bhalf_t, non-const");
-  static_assert(
-      KokkosExt::is_accessible_v<ExecutionSpace, Batch> &&
-          KokkosExt::is_accessible_v<ExecutionSpace, Weights> &&
-          KokkosExt::is_accessible_v<ExecutionSpace, Output> &&
-          Kokkos::SpaceAccessibility<ExecutionSpace, MemorySpace>::accessible,
-      "Tokkos::combine: the execution space must reach every View");
-  constexpr auto function = "Tokkos::combine";
-  Impl::checkPlanBuilt(function, plan);
-  Impl::checkBatchRows(function, plan, batch);
-  Impl::checkExtent(function, "weights", 0, weights.extent(0),
-                    static_cast<std::size_t>(plan.num_tokens),
-                    "plan.num_tokens");
-  Impl::checkExtent(function, "weights", 1, weights.extent(1),
-                    static_cast<std::size_t>(plan.top_k), "plan.top_k");
-  Impl::checkExtent(function, "output", 0, output.extent(0),
-                    static_cast<std::size_t>(plan.num_tokens),
-                    "plan.num_tokens");
-  Impl::checkExtent(function, "output", 1, output.extent(1), batch.extent(1),
-                    "batch.extent(1)");
-  Impl::checkDisjoint(function, "batch", Impl::memoryRegion(batch), "output",
-                      Impl::memoryRegion(output));
-  Impl::checkDisjoint(function, "weights", Impl::memoryRegion(weights),
-                      "output", Impl::memoryRegion(output));
-
-  Kokkos::Profiling::ScopedRegion region(function);
-  if (output.size() == 0) return;
-  KokkosExt::parallelFor(
-      "Tokkos::combine::sum",
-      Kokkos::TeamPolicy<ExecutionSpace>(
-          space, plan.num_tokens,
-          Impl::rowTeamSize<ExecutionSpace>(
-              static_cast<std::int64_t>(output.extent(1)))),
-      Impl::CombineRows<ExecutionSpace, Batch, Weights, Output>{
-          batch, weights, output, plan.row_of_assignment.data(), plan.top_k});
 }
 
 }  // namespace Tokkos

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -69,6 +70,16 @@ MemoryRegion memoryRegion(const View& view) {
 void checkDisjoint(std::string_view function, std::string_view first_name,
                    const MemoryRegion& first, std::string_view second_name,
                    const MemoryRegion& second);
+
+struct NamedRegion {
+  std::string name;
+  MemoryRegion region;
+};
+
+/// No output may share a byte with an input or with another output.
+void checkAllDisjoint(std::string_view function,
+                      std::span<const NamedRegion> inputs,
+                      std::span<const NamedRegion> outputs);
 
 }  // namespace Tokkos::Impl
 

@@ -4,99 +4,167 @@
 #ifndef TOKKOS_IMPL_PERMUTEROWS_HPP
 #define TOKKOS_IMPL_PERMUTEROWS_HPP
 
+#include <Tokkos/Impl/PermuteBulk.hpp>
+#include <Tokkos/Impl/RowMaps.hpp>
 #include <Tokkos/Impl/RowPattern.hpp>
+#include <Tokkos/Impl/RowTiles.hpp>
 #include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Streaming.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 namespace Tokkos::Impl {
 
-/// What the two copies need of a plan.
-struct RowMaps {
-  const int* row_of_assignment;
-  const int* counts;
-  const int* offsets;
-  int num_tokens;
-  int top_k;
-  int num_padded_experts;  // 0 when segments have no padding
-};
-
-/// Tokens to rows: team t reads token t once and writes its rows; further teams
-/// zero the padding rows, an expert each.
-template <class ExecutionSpace, class Word, bool Contiguous>
+/// Tokens to rows on a device: a thread reads a word of its token once and
+/// writes it to the token's rows. Further tiles zero the padding rows.
+template <class Word, bool Contiguous>
 struct PermuteRows {
-  using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
-
   RowPattern<const std::byte> tokens;
   RowPattern<std::byte> batch;
   RowShape shape;
   RowMaps maps;
+  RowTiles tiles;
 
-  KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int item = team.league_rank();
-    if (item < maps.num_tokens)
-      copy(team, item);
+  KOKKOS_FUNCTION void operator()(int tile, int thread) const {
+    const int item = tile - maps.numPaddingTeams();
+    if (item >= 0)
+      copy(tiles.place(item, thread));
     else
-      pad(team, item - maps.num_tokens);
+      zeroPadding<Word, Contiguous>(-1 - item, thread, RowTiles::tile_size,
+                                    maps, batch, shape);
   }
 
  private:
-  KOKKOS_FUNCTION void copy(const Team& team, int token) const {
-    const int* const rows =
-        maps.row_of_assignment + std::int64_t(token) * maps.top_k;
-    Kokkos::parallel_for(
-        Kokkos::TeamThreadRange(team, shape.num_words), [&](std::int64_t w) {
-          const Word word =
-              wordOfRow<Word, Contiguous>(tokens, shape, token, w);
-          for (int k = 0; k < maps.top_k; ++k)
-            if (rows[k] >= 0)
-              wordOfRow<Word, Contiguous>(batch, shape, rows[k], w) = word;
-        });
+  // So many of a token's rows are read at once: reading them between the writes
+  // would wait for each, since the compiler must think that they may change.
+  static constexpr int reads = 8;
+
+  KOKKOS_FUNCTION void copy(const RowTiles::Place& place) const {
+    if (place.row >= maps.num_tokens) return;
+    const int* const rows = maps.row_of_assignment + place.row * maps.top_k;
+    for (std::int64_t w = place.word; w < shape.num_words; w += place.stride) {
+      const Word word = KokkosExt::loadStreaming(
+          &wordOfRow<Word, Contiguous>(tokens, shape, place.row, w));
+      for (int k = 0; k < maps.top_k; k += reads)
+        write(word, w, rows + k, maps.top_k - k);
+    }
   }
 
-  KOKKOS_FUNCTION void pad(const Team& team, int expert) const {
-    const int end = maps.offsets[expert + 1];
-    for (int row = maps.offsets[expert] + maps.counts[expert]; row < end; ++row)
-      Kokkos::parallel_for(
-          Kokkos::TeamThreadRange(team, shape.num_words), [&](std::int64_t w) {
-            wordOfRow<Word, Contiguous>(batch, shape, row, w) = Word{};
-          });
+  KOKKOS_FUNCTION void write(const Word& word, std::int64_t w, const int* rows,
+                             int count) const {
+    int row[reads];
+    for (int j = 0; j < reads; ++j)
+      row[j] = j < count ? rows[j] : -1;
+    for (int j = 0; j < reads; ++j)
+      if (row[j] >= 0)
+        KokkosExt::storeStreaming(
+            &wordOfRow<Word, Contiguous>(batch, shape, row[j], w), word);
   }
 };
 
-/// Rows to assignments: team a copies the row of assignment a, or writes zeros.
-template <class ExecutionSpace, class Word, bool Contiguous>
+/// Rows to assignments on a device, zeros for those without a row.
+template <class Word, bool Contiguous>
 struct UnpermuteRows {
-  using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
-
   RowPattern<const std::byte> batch;
   RowPattern<std::byte> assignments;
   RowShape shape;
   RowMaps maps;
+  RowTiles tiles;
 
-  KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int a   = team.league_rank();
-    const int row = maps.row_of_assignment[a];
-    Kokkos::parallel_for(
-        Kokkos::TeamThreadRange(team, shape.num_words), [&](std::int64_t w) {
-          wordOfRow<Word, Contiguous>(assignments, shape, a, w) =
-              row >= 0 ? wordOfRow<Word, Contiguous>(batch, shape, row, w)
-                       : Word{};
-        });
+  KOKKOS_FUNCTION void operator()(int tile, int thread) const {
+    const RowTiles::Place place = tiles.place(tile, thread);
+    if (place.row >= std::int64_t(maps.num_tokens) * maps.top_k) return;
+    const int row = maps.row_of_assignment[place.row];
+    for (std::int64_t w = place.word; w < shape.num_words; w += place.stride)
+      KokkosExt::storeStreaming(
+          &wordOfRow<Word, Contiguous>(assignments, shape, place.row, w),
+          row >= 0 ? KokkosExt::loadStreaming(
+                         &wordOfRow<Word, Contiguous>(batch, shape, row, w))
+                   : Word{});
   }
 };
 
-/// Threads for a row of so many words, in whole warps.
-template <class ExecutionSpace>
-int rowTeamSize(std::int64_t num_words) {
-  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) return 1;
-  return static_cast<int>(
-      Kokkos::max(std::int64_t(32),
-                  Kokkos::min(std::int64_t(256), (num_words + 31) / 32 * 32)));
+/// Copies rows of a shape on a host.
+template <class Word, bool Contiguous>
+struct HostRows {
+  RowPattern<const std::byte> source;
+  RowPattern<std::byte> destination;
+  RowShape shape;
+  bool streaming;  // the results are too many to stay in a cache
+
+  void copy(std::int64_t from, std::int64_t to) const {
+    if constexpr (Contiguous) {
+      const auto size          = static_cast<std::size_t>(shape.rowBytes());
+      std::byte* const d       = destination.data + to * destination.row_stride;
+      const std::byte* const s = source.data + from * source.row_stride;
+      if (streaming)
+        KokkosExt::copyStreaming(d, s, size);
+      else
+        std::memcpy(d, s, size);
+    } else {
+      for (std::int64_t w = 0; w < shape.num_words; ++w)
+        wordOfRow<Word, Contiguous>(destination, shape, to, w) =
+            wordOfRow<Word, Contiguous>(source, shape, from, w);
+    }
+  }
+
+  void zero(std::int64_t to) const {
+    for (std::int64_t w = 0; w < shape.num_words; ++w)
+      wordOfRow<Word, Contiguous>(destination, shape, to, w) = Word{};
+  }
+};
+
+/// Tokens to rows on a host: item t copies token t, later ones zero the padding
+/// of an expert.
+template <class Word, bool Contiguous>
+struct PermuteRowsHost {
+  HostRows<Word, Contiguous> rows;
+  RowMaps maps;
+
+  void operator()(int item) const {
+    if (item < maps.num_tokens) {
+      const int* const row =
+          maps.row_of_assignment + std::int64_t(item) * maps.top_k;
+      for (int k = 0; k < maps.top_k; ++k)
+        if (row[k] >= 0) rows.copy(item, row[k]);
+    } else {
+      const int expert = item - maps.num_tokens;
+      for (int row = maps.paddingBegin(expert); row < maps.paddingEnd(expert);
+           ++row)
+        rows.zero(row);
+    }
+    KokkosExt::drainStreams();
+  }
+};
+
+/// Rows to assignments on a host.
+template <class Word, bool Contiguous>
+struct UnpermuteRowsHost {
+  HostRows<Word, Contiguous> rows;
+  RowMaps maps;
+
+  void operator()(int token) const {
+    const auto first = std::int64_t(token) * maps.top_k;
+    for (std::int64_t a = first; a < first + maps.top_k; ++a) {
+      if (maps.row_of_assignment[a] >= 0)
+        rows.copy(maps.row_of_assignment[a], a);
+      else
+        rows.zero(a);
+    }
+    KokkosExt::drainStreams();
+  }
+};
+
+/// Whether a host's copies of a row to every assignment go past its caches.
+inline bool areStreamed(const RowMaps& maps, const RowShape& shape) {
+  return shape.rowBytes() * maps.num_tokens * maps.top_k >=
+         static_cast<std::int64_t>(KokkosExt::streaming_bytes);
 }
 
 template <class ExecutionSpace>
@@ -104,16 +172,34 @@ void permuteRows(const ExecutionSpace& space,
                  const RowPattern<const std::byte>& tokens,
                  const RowPattern<std::byte>& batch, const RowShape& shape,
                  const RowMaps& maps) {
-  withRowShape(shape, [&](auto* word, auto contiguous) {
-    using Word = std::remove_pointer_t<decltype(word)>;
-    KokkosExt::parallelFor(
-        "Tokkos::permute::copy",
-        Kokkos::TeamPolicy<ExecutionSpace>(
-            space, maps.num_tokens + maps.num_padded_experts,
-            rowTeamSize<ExecutionSpace>(shape.num_words)),
-        PermuteRows<ExecutionSpace, Word, decltype(contiguous)::value>{
-            tokens, batch, shape, maps});
-  });
+  constexpr auto label = "Tokkos::permute::copy";
+  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+    withRowShape(shape, [&](auto* word, auto contiguous) {
+      using Word                  = std::remove_pointer_t<decltype(word)>;
+      constexpr bool side_by_side = decltype(contiguous)::value;
+      KokkosExt::parallelFor(
+          label,
+          Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
+              space, 0, maps.num_tokens + maps.num_padded_experts),
+          PermuteRowsHost<Word, side_by_side>{
+              {tokens, batch, shape, areStreamed(maps, shape)}, maps});
+    });
+  } else if (canPermuteInBulk<ExecutionSpace>(shape, maps)) {
+    if (maps.num_padded_experts > 0)
+      permuteInBulk<ExecutionSpace, true>(label, space, tokens, batch, shape,
+                                          maps);
+    else
+      permuteInBulk<ExecutionSpace, false>(label, space, tokens, batch, shape,
+                                           maps);
+  } else {
+    withRowShape(shape, [&](auto* word, auto contiguous) {
+      using Word = std::remove_pointer_t<decltype(word)>;
+      const RowTiles tiles(maps.num_tokens, shape.num_words);
+      forEachTile(label, space, maps.numPaddingTeams() + tiles.numTiles(),
+                  PermuteRows<Word, decltype(contiguous)::value>{
+                      tokens, batch, shape, maps, tiles});
+    });
+  }
 }
 
 template <class ExecutionSpace>
@@ -121,15 +207,23 @@ void unpermuteRows(const ExecutionSpace& space,
                    const RowPattern<const std::byte>& batch,
                    const RowPattern<std::byte>& assignments,
                    const RowShape& shape, const RowMaps& maps) {
+  constexpr auto label = "Tokkos::unpermute::copy";
   withRowShape(shape, [&](auto* word, auto contiguous) {
-    using Word = std::remove_pointer_t<decltype(word)>;
-    KokkosExt::parallelFor(
-        "Tokkos::unpermute::copy",
-        Kokkos::TeamPolicy<ExecutionSpace>(
-            space, maps.num_tokens * maps.top_k,
-            rowTeamSize<ExecutionSpace>(shape.num_words)),
-        UnpermuteRows<ExecutionSpace, Word, decltype(contiguous)::value>{
-            batch, assignments, shape, maps});
+    using Word                  = std::remove_pointer_t<decltype(word)>;
+    constexpr bool side_by_side = decltype(contiguous)::value;
+    if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+      KokkosExt::parallelFor(
+          label,
+          Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
+              space, 0, maps.num_tokens),
+          UnpermuteRowsHost<Word, side_by_side>{
+              {batch, assignments, shape, areStreamed(maps, shape)}, maps});
+    } else {
+      const RowTiles tiles(maps.num_tokens * maps.top_k, shape.num_words);
+      forEachTile(label, space, tiles.numTiles(),
+                  UnpermuteRows<Word, side_by_side>{batch, assignments, shape,
+                                                    maps, tiles});
+    }
   });
 }
 

@@ -69,6 +69,10 @@ struct RowShape {
   int word_bytes;
   std::int64_t num_words;
   std::int64_t words_of_element;  // 0: contiguous rows
+
+  KOKKOS_FUNCTION std::int64_t rowBytes() const {
+    return num_words * word_bytes;
+  }
 };
 
 template <class Source, class Destination>
