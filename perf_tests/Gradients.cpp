@@ -92,9 +92,9 @@ struct PermuteGradient
 
   static void fill(const ExecutionSpace& space, Set& set,
                    const Workload& workload, int i) {
-    set.batch  = makeRandom<T>(space, "batch_gradient", set.plan.max_rows,
-                               workload.model.hidden, i);
-    set.tokens = allocate<Matrix<T, typename Set::Memory>>(
+    set.batch = set.memory.template makeRandom<T>(
+        space, "batch_gradient", set.plan.max_rows, workload.model.hidden, i);
+    set.tokens = set.memory.template allocate<T>(
         space, "tokens_gradient", workload.tokens, workload.model.hidden);
   }
 
@@ -125,14 +125,15 @@ struct CombineGradient
                    const Workload& workload, int i) {
     const int top_k  = workload.model.top_k;
     const int hidden = workload.model.hidden;
-    set.batch  = makeRandom<T>(space, "batch", set.plan.max_rows, hidden, i);
-    set.tokens = makeRandom<T>(space, "output_gradient", workload.tokens,
-                               hidden, i + 2000);
-    set.weights =
-        makeRandom<float>(space, "weights", workload.tokens, top_k, i + 1000);
-    set.assignments = allocate<Matrix<T, typename Set::Memory>>(
+    set.batch        = set.memory.template makeRandom<T>(space, "batch",
+                                                         set.plan.max_rows, hidden, i);
+    set.tokens       = set.memory.template makeRandom<T>(
+        space, "output_gradient", workload.tokens, hidden, i + 2000);
+    set.weights = set.memory.template makeRandom<float>(
+        space, "weights", workload.tokens, top_k, i + 1000);
+    set.assignments = set.memory.template allocate<T>(
         space, "batch_gradient", set.plan.max_rows, hidden);
-    set.weights_gradient = allocate<Matrix<float, typename Set::Memory>>(
+    set.weights_gradient = set.memory.template allocate<float>(
         space, "weights_gradient", workload.tokens, top_k);
   }
 

@@ -128,10 +128,10 @@ class RowCeiling : public KokkosSubject<ExecutionSpace> {
       : m_workload(workload) {
     const int hidden = workload.model.hidden;
     for (int i = 0; i < numRowSets(workload, bytes); ++i) {
-      m_tokens.push_back(
-          makeRandom<T>(space, "tokens", workload.tokens, hidden, i));
-      m_batch.push_back(makeRandom<T>(space, "batch", workload.numAssignments(),
-                                      hidden, i + 1000));
+      m_tokens.push_back(m_memory.template makeRandom<T>(
+          space, "tokens", workload.tokens, hidden, i));
+      m_batch.push_back(m_memory.template makeRandom<T>(
+          space, "batch", workload.numAssignments(), hidden, i + 1000));
     }
   }
 
@@ -162,6 +162,7 @@ class RowCeiling : public KokkosSubject<ExecutionSpace> {
 
  private:
   using Rows = Matrix<T, typename ExecutionSpace::memory_space>;
+  AlignedMatrices<typename ExecutionSpace::memory_space> m_memory;
   std::vector<Rows> m_tokens;
   std::vector<Rows> m_batch;
 };

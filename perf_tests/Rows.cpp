@@ -90,9 +90,9 @@ struct Permute : RowsSubject<Permute<ExecutionSpace, T>, ExecutionSpace, T> {
 
   static void fill(const ExecutionSpace& space, Set& set,
                    const Workload& workload, int i) {
-    set.tokens = makeRandom<T>(space, "tokens", workload.tokens,
-                               workload.model.hidden, i);
-    set.batch  = allocate<Matrix<T, typename Set::Memory>>(
+    set.tokens = set.memory.template makeRandom<T>(
+        space, "tokens", workload.tokens, workload.model.hidden, i);
+    set.batch = set.memory.template allocate<T>(
         space, "batch", set.plan.max_rows, workload.model.hidden);
   }
 
@@ -131,9 +131,9 @@ struct PermuteConverted
 
   static void fill(const ExecutionSpace& space, Set& set,
                    const Workload& workload, int i) {
-    set.tokens      = makeRandom<float>(space, "tokens", workload.tokens,
-                                        workload.model.hidden, i);
-    set.assignments = allocate<Matrix<float, typename Set::Memory>>(
+    set.tokens = set.memory.template makeRandom<float>(
+        space, "tokens", workload.tokens, workload.model.hidden, i);
+    set.assignments = set.memory.template allocate<float>(
         space, "batch", set.plan.max_rows,
         workload.model.hidden * static_cast<int>(sizeof(T)) /
             static_cast<int>(sizeof(float)));
@@ -165,9 +165,9 @@ struct Unpermute
 
   static void fill(const ExecutionSpace& space, Set& set,
                    const Workload& workload, int i) {
-    set.batch       = makeRandom<T>(space, "batch", set.plan.max_rows,
-                                    workload.model.hidden, i);
-    set.assignments = allocate<Matrix<T, typename Set::Memory>>(
+    set.batch = set.memory.template makeRandom<T>(
+        space, "batch", set.plan.max_rows, workload.model.hidden, i);
+    set.assignments = set.memory.template allocate<T>(
         space, "assignments", workload.numAssignments(), workload.model.hidden);
   }
 
@@ -196,11 +196,11 @@ struct Combine : RowsSubject<Combine<ExecutionSpace, T>, ExecutionSpace, T> {
 
   static void fill(const ExecutionSpace& space, Set& set,
                    const Workload& workload, int i) {
-    set.batch   = makeRandom<T>(space, "batch", set.plan.max_rows,
-                                workload.model.hidden, i);
-    set.weights = makeRandom<float>(space, "weights", workload.tokens,
-                                    workload.model.top_k, i + 1000);
-    set.tokens  = allocate<Matrix<T, typename Set::Memory>>(
+    set.batch = set.memory.template makeRandom<T>(
+        space, "batch", set.plan.max_rows, workload.model.hidden, i);
+    set.weights = set.memory.template makeRandom<float>(
+        space, "weights", workload.tokens, workload.model.top_k, i + 1000);
+    set.tokens = set.memory.template allocate<T>(
         space, "output", workload.tokens, workload.model.hidden);
   }
 

@@ -26,6 +26,7 @@ struct RowsSet {
                                        workload.model.num_experts)) {}
 
   Tokkos::DispatchPlan<Memory> plan;
+  AlignedMatrices<Memory> memory;
   Matrix<T, Memory> tokens;
   Matrix<T, Memory> batch;
   Matrix<T, Memory> assignments;

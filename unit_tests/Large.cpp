@@ -20,8 +20,9 @@ KOKKOS_FUNCTION Byte byteAt(std::int64_t row, std::int64_t column) {
   return static_cast<Byte>((row * 131 + column * 7 + column / 256) % 251);
 }
 
+template <class Rows>
 struct FillTokens {
-  Matrix<Byte> tokens;
+  Rows tokens;
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
     const auto width             = static_cast<std::int64_t>(tokens.extent(1));
@@ -30,8 +31,9 @@ struct FillTokens {
 };
 
 /// Rows of the batch, or assignments, that do not hold their token.
+template <class Rows>
 struct CountWrong {
-  Matrix<Byte> rows;
+  Rows rows;
   Array<int> assignment_of_row;  // empty: row a holds assignment a
   int top_k;
 
@@ -47,34 +49,163 @@ struct CountWrong {
 using Elements =
     Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>>;
 
-TEST(Large, RowsBeyond32Bits) {
+constexpr int num_tokens = 38000, top_k = 8, num_experts = 64, width = 7168;
+constexpr auto num_elements = std::int64_t(num_tokens) * top_k * width;
+static_assert(num_elements > std::int64_t(1) << 31);
+
+Tokkos::DispatchPlan<MemorySpace> makePlan() {
   Random random;
-  const ExecutionSpace space;
-  const int num_tokens = 38000, top_k = 8, num_experts = 64, width = 7168;
   const auto ids = random.ids(std::size_t(num_tokens) * top_k, num_experts);
-  const auto plan =
-      Tokkos::buildDispatchPlan(space, makeMatrix(ids, top_k), num_experts);
+  return Tokkos::buildDispatchPlan(ExecutionSpace(), makeMatrix(ids, top_k),
+                                   num_experts);
+}
+
+template <class Functor>
+std::int64_t count(std::int64_t n, const Functor& functor) {
+  std::int64_t wrong = -1;
+  Kokkos::parallel_reduce("Test::count", Elements(ExecutionSpace(), 0, n),
+                          functor, wrong);
+  return wrong;
+}
+
+/// Rows whose bytes begin at a multiple of 16, or not: two ways to copy them.
+void testRows(std::size_t offset) {
+  const ExecutionSpace space;
+  const auto plan   = makePlan();
+  const auto window = [&](const std::string& label, int rows) {
+    const Matrix<Byte> all(label, rows, width + 16);
+    return Kokkos::subview(
+        all, Kokkos::ALL,
+        Kokkos::make_pair(offset, offset + std::size_t(width)));
+  };
+  const auto tokens = window("tokens", num_tokens);
+  Kokkos::parallel_for("Test::fill",
+                       Elements(space, 0, std::int64_t(tokens.size())),
+                       FillTokens<decltype(tokens)>{tokens});
+  const auto batch = window("batch", plan.max_rows);
+  Tokkos::permute(space, plan, tokens, batch);
+  EXPECT_EQ(0, count(num_elements, CountWrong<decltype(batch)>{
+                                       batch, plan.assignment_of_row, top_k}));
+
+  const auto assignments = window("assignments", num_tokens * top_k);
+  Tokkos::unpermute(space, plan, batch, assignments);
+  EXPECT_EQ(0, count(num_elements, CountWrong<decltype(batch)>{
+                                       assignments, Array<int>(), top_k}));
+}
+
+TEST(Large, RowsBeyond32Bits) {
+  testRows(0);
+}
+TEST(Large, MisalignedRowsBeyond32Bits) {
+  testRows(3);
+}
+
+TEST(Large, CompanionsBeyond32Bits) {
+  const ExecutionSpace space;
+  const auto plan = makePlan();
   const Matrix<Byte> tokens("tokens", num_tokens, width);
   Kokkos::parallel_for("Test::fill",
                        Elements(space, 0, std::int64_t(tokens.size())),
-                       FillTokens{tokens});
-  const auto num_elements = std::int64_t(num_tokens) * top_k * width;
-  ASSERT_GT(num_elements, std::int64_t(1) << 31);
-
+                       FillTokens<Matrix<Byte>>{tokens});
   const Matrix<Byte> batch("batch", plan.max_rows, width);
-  Tokkos::permute(space, plan, tokens, batch);
-  std::int64_t wrong = -1;
-  Kokkos::parallel_reduce("Test::count", Elements(space, 0, num_elements),
-                          CountWrong{batch, plan.assignment_of_row, top_k},
-                          wrong);
-  EXPECT_EQ(0, wrong);
+  const Matrix<int> one("one", num_tokens, 1), rows("rows", plan.max_rows, 1);
+  Tokkos::permute(space, plan, one, rows, Tokkos::perToken(tokens, batch));
+  EXPECT_EQ(0, count(num_elements, CountWrong<Matrix<Byte>>{
+                                       batch, plan.assignment_of_row, top_k}));
+}
 
-  const Matrix<Byte> assignments("assignments", num_tokens * top_k, width);
-  Tokkos::unpermute(space, plan, batch, assignments);
-  wrong = -1;
-  Kokkos::parallel_reduce("Test::count", Elements(space, 0, num_elements),
-                          CountWrong{assignments, Array<int>(), top_k}, wrong);
-  EXPECT_EQ(0, wrong);
+/// A small integer, exact in every type, that tells the element's place.
+KOKKOS_FUNCTION float numberAt(std::int64_t row, std::int64_t column) {
+  return static_cast<float>((row * 13 + column * 7) % 16);
+}
+
+template <class T>
+struct FillNumbers {
+  Matrix<T> rows;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const auto n       = static_cast<std::int64_t>(rows.extent(1));
+    rows(i / n, i % n) = static_cast<T>(numberAt(i / n, i % n));
+  }
+};
+
+template <class T>
+void fillNumbers(const Matrix<T>& rows) {
+  Kokkos::parallel_for("Test::fill",
+                       Elements(ExecutionSpace(), 0, std::int64_t(rows.size())),
+                       FillNumbers<T>{rows});
+}
+
+/// Rows that do not hold the numbers of their token, times scale.
+template <class T>
+struct CountWrongNumbers {
+  Matrix<T> rows;
+  Array<int> assignment_of_row;
+  float scale;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i, std::int64_t& wrong) const {
+    const std::int64_t row = i / width;
+    wrong += static_cast<float>(rows(row, i % width)) !=
+             scale * numberAt(assignment_of_row(row) / top_k, i % width);
+  }
+};
+
+using bhalf_t = Kokkos::Experimental::bhalf_t;
+
+TEST(Large, ConvertedRowsBeyond32Bits) {
+  const ExecutionSpace space;
+  const auto plan = makePlan();
+  const Matrix<float> tokens("tokens", num_tokens, width);
+  fillNumbers(tokens);
+  const Matrix<bhalf_t> batch("batch", plan.max_rows, width);
+  Tokkos::permute(space, plan, tokens, batch);
+  EXPECT_EQ(0, count(num_elements, CountWrongNumbers<bhalf_t>{
+                                       batch, plan.assignment_of_row, 1}));
+}
+
+/// With the numbers in the gradient and ones in the batch, and weights of 2.
+struct CountWrongWeightGradients {
+  Matrix<float> weights_gradient;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t a, std::int64_t& wrong) const {
+    float sum = 0;  // integers below 2^24: exact in any order
+    for (int h = 0; h < width; ++h)
+      sum += numberAt(a / top_k, h);
+    wrong += weights_gradient(a / top_k, a % top_k) != sum;
+  }
+};
+
+struct CountWrongTokenGradients {
+  Matrix<float> tokens_gradient;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i, std::int64_t& wrong) const {
+    wrong += tokens_gradient(i / width, i % width) !=
+             2 * top_k * numberAt(i / width, i % width);
+  }
+};
+
+TEST(Large, GradientsBeyond32Bits) {
+  const ExecutionSpace space;
+  const auto plan = makePlan();
+  const Matrix<bhalf_t> output_gradient("output_gradient", num_tokens, width),
+      batch("batch", plan.max_rows, width),
+      batch_gradient("batch_gradient", plan.max_rows, width);
+  const Matrix<float> weights("weights", num_tokens, top_k),
+      weights_gradient("weights_gradient", num_tokens, top_k),
+      tokens_gradient("tokens_gradient", num_tokens, width);
+  fillNumbers(output_gradient);
+  Kokkos::deep_copy(batch, static_cast<bhalf_t>(1.0f));
+  Kokkos::deep_copy(weights, 2.0f);
+  Tokkos::combineGradient(space, plan, output_gradient, batch, weights,
+                          batch_gradient, weights_gradient);
+  EXPECT_EQ(
+      0, count(num_elements, CountWrongNumbers<bhalf_t>{
+                                 batch_gradient, plan.assignment_of_row, 2}));
+  EXPECT_EQ(0, count(std::int64_t(num_tokens) * top_k,
+                     CountWrongWeightGradients{weights_gradient}));
+  Tokkos::permuteGradient(space, plan, batch_gradient, tokens_gradient);
+  EXPECT_EQ(0, count(std::int64_t(num_tokens) * width,
+                     CountWrongTokenGradients{tokens_gradient}));
 }
 
 struct FillOnes {
@@ -101,12 +232,8 @@ struct CountWrongSums {
 };
 
 TEST(Large, SumsBeyond32Bits) {
-  Random random;
   const ExecutionSpace space;
-  const int num_tokens = 38000, top_k = 8, num_experts = 64, width = 7168;
-  const auto ids = random.ids(std::size_t(num_tokens) * top_k, num_experts);
-  const auto plan =
-      Tokkos::buildDispatchPlan(space, makeMatrix(ids, top_k), num_experts);
+  const auto plan = makePlan();
   const Matrix<float> batch("batch", plan.max_rows, width);
   const Matrix<float> weights("weights", num_tokens, top_k);
   const Matrix<float> output("output", num_tokens, width);
@@ -115,11 +242,8 @@ TEST(Large, SumsBeyond32Bits) {
                        Elements(space, 0, std::int64_t(batch.size())),
                        FillOnes{batch});
   Tokkos::combine(space, plan, batch, weights, output);
-  std::int64_t wrong = -1;
-  Kokkos::parallel_reduce(
-      "Test::count", Elements(space, 0, std::int64_t(output.size())),
-      CountWrongSums{output, plan.row_of_assignment}, wrong);
-  EXPECT_EQ(0, wrong);
+  EXPECT_EQ(0, count(std::int64_t(output.size()),
+                     CountWrongSums{output, plan.row_of_assignment}));
 }
 
 struct FillIds {
@@ -133,13 +257,13 @@ struct FillIds {
 
 TEST(Large, TheMostAssignmentsThereMayBe) {
   const ExecutionSpace space;
-  const int n = INT_MAX, num_experts = 8;
+  const int n = INT_MAX, few_experts = 8;
   const Array<int> ids(Kokkos::view_alloc("ids", Kokkos::WithoutInitializing),
                        n);
   Kokkos::parallel_for("Test::fill", Elements(space, 0, n),
-                       FillIds{ids, num_experts});
+                       FillIds{ids, few_experts});
   const Matrix<int> as_matrix(ids.data(), n, 1);
-  const auto plan = Tokkos::buildDispatchPlan(space, as_matrix, num_experts);
+  const auto plan = Tokkos::buildDispatchPlan(space, as_matrix, few_experts);
   EXPECT_EQ("", Tokkos::validateDispatchPlan(space, plan, as_matrix));
   EXPECT_EQ(n, toVector(plan.num_rows)[0]);
   EXPECT_EQ(
@@ -147,7 +271,7 @@ TEST(Large, TheMostAssignmentsThereMayBe) {
       "- 1) / top_k), got 1073741824",
       messageOf([&] {
         Tokkos::DispatchPlan<MemorySpace>(space, std::int64_t(1) << 30, 2,
-                                          num_experts);
+                                          few_experts);
       }));
 }
 

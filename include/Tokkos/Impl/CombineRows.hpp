@@ -55,12 +55,14 @@ struct CombineRows {
   int top_k;
   RowTiles tiles;
   std::int64_t num_packs;  // of `length` elements in a row
+  bool few;                // rows, so that the caches could hold others
 
   KOKKOS_FUNCTION void operator()(int tile, int thread) const {
     const RowTiles::Place place = tiles.place(tile, thread);
     if (place.row >= num_tokens) return;
+    const KokkosExt::Reader reader(few);
     for (std::int64_t i = place.word; i < num_packs; i += place.stride)
-      combine(place.row, i);
+      combine(reader, place.row, i);
   }
 
  private:
@@ -70,21 +72,23 @@ struct CombineRows {
   using Values = Pack<Value, length>;
   using Raw = std::conditional_t<length == 1, Values, RawPack<sizeof(Values)>>;
 
-  KOKKOS_FUNCTION void combine(std::int64_t token, std::int64_t i) const {
+  KOKKOS_FUNCTION void combine(const KokkosExt::Reader& reader,
+                               std::int64_t token, std::int64_t i) const {
     Sum total[length];
     for (int l = 0; l < length; ++l)
       total[l] = Sum(-0.0);  // what no number changes when it is added to it
     bool empty = true;
     if constexpr (choices > 0)
-      addRows(token, i, 0, total, empty);
+      addRows(reader, token, i, 0, total, empty);
     else
       for (int k = 0; k < top_k; k += reads)
-        addRows(token, i, k, total, empty);
+        addRows(reader, token, i, k, total, empty);
     store(token, i, total, empty);
   }
 
   /// Adds the rows of choices first, first + 1, ...
-  KOKKOS_FUNCTION void addRows(std::int64_t token, std::int64_t i, int first,
+  KOKKOS_FUNCTION void addRows(const KokkosExt::Reader& reader,
+                               std::int64_t token, std::int64_t i, int first,
                                Sum (&total)[length], bool& empty) const {
     int row[reads];
     Sum weight[reads];
@@ -97,7 +101,7 @@ struct CombineRows {
       weight[j]            = is_choice ? task.weight(token, first + j) : Sum(0);
     }
     for (int j = 0; j < reads; ++j)
-      if (row[j] >= 0) raw[j] = load(row[j], i);
+      if (row[j] >= 0) raw[j] = load(reader, row[j], i);
     for (int j = 0; j < reads; ++j) {
       if (row[j] < 0) continue;
       const auto values = Kokkos::bit_cast<Values>(raw[j]);
@@ -109,12 +113,13 @@ struct CombineRows {
     }
   }
 
-  KOKKOS_FUNCTION Raw load(int row, std::int64_t i) const {
+  KOKKOS_FUNCTION Raw load(const KokkosExt::Reader& reader, int row,
+                           std::int64_t i) const {
     if constexpr (length == 1)
       return Raw{{*task.batch.at(row, i)}};
     else
-      return *reinterpret_cast<const Raw*>(
-          task.batch.template pack<length>(row, i));
+      return reader.load(reinterpret_cast<const Raw*>(
+          task.batch.template pack<length>(row, i)));
   }
 
   KOKKOS_FUNCTION void store(std::int64_t token, std::int64_t i,
@@ -234,6 +239,10 @@ void combineRows(const char* label, const ExecutionSpace& space,
             space, 0, maps.num_tokens),
         CombineRowsHost<Value, Weight, Result>{task, maps, width});
   } else {
+    constexpr double few_bytes = 128e6;
+    const bool few = sizeof(Value) * 1. * maps.num_tokens * maps.top_k *
+                         static_cast<double>(num_columns) <=
+                     few_bytes;
     const auto launch = [&](auto length_constant, auto choices_constant) {
       constexpr int length         = decltype(length_constant)::value;
       constexpr int choices        = decltype(choices_constant)::value;
@@ -242,7 +251,7 @@ void combineRows(const char* label, const ExecutionSpace& space,
       forEachTile(label, space, tiles.numTiles(),
                   CombineRows<Value, Weight, Result, length, choices>{
                       task, maps.row_of_assignment, maps.num_tokens, maps.top_k,
-                      tiles, num_packs});
+                      tiles, num_packs, few});
     };
     constexpr int length = pack_length<Value, Result>;
     if (isPacked<length>(task.batch, num_columns) &&

@@ -68,10 +68,11 @@ class RowTiles {
 template <class Functor>
 struct ForEachTile {
   Functor functor;
+  int first_tile;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    functor(static_cast<int>(i >> RowTiles::tile_bits),
-            static_cast<int>(i & (RowTiles::tile_size - 1)));
+  KOKKOS_FUNCTION void operator()(int i) const {
+    functor(first_tile + (i >> RowTiles::tile_bits),
+            i & (RowTiles::tile_size - 1));
   }
 };
 
@@ -79,12 +80,17 @@ template <class ExecutionSpace, class Functor>
 void forEachTile(const char* label, const ExecutionSpace& space, int num_tiles,
                  const Functor& functor) {
   // Small blocks spread few rows over many multiprocessors.
-  using Policy =
-      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>,
-                          Kokkos::LaunchBounds<128>>;
-  KokkosExt::parallelFor(
-      label, Policy(space, 0, std::int64_t(num_tiles) << RowTiles::tile_bits),
-      ForEachTile<Functor>{functor});
+  using Policy = Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>,
+                                     Kokkos::LaunchBounds<128>>;
+  // More threads than an int counts, which take seconds, are launched in parts.
+  constexpr int most = 1 << (30 - RowTiles::tile_bits);
+  for (std::int64_t first = 0; first < num_tiles; first += most) {
+    const auto count =
+        static_cast<int>(Kokkos::min<std::int64_t>(most, num_tiles - first));
+    KokkosExt::parallelFor(
+        label, Policy(space, 0, count << RowTiles::tile_bits),
+        ForEachTile<Functor>{functor, static_cast<int>(first)});
+  }
 }
 
 }  // namespace Tokkos::Impl
