@@ -18,6 +18,7 @@ struct Result {
   std::vector<int> counts, offsets, dropped, row_of_assignment,
       assignment_of_row, num_rows, num_dropped;
   std::vector<float> batch, output;
+  std::vector<float> batch_gradient, weights_gradient, tokens_gradient;
 };
 
 struct Input {
@@ -48,6 +49,12 @@ Result run(const Space& space, const Input& in) {
   const Floats output("output", in.num_tokens, in.width);
   Tokkos::permute(space, plan, tokens, batch);
   Tokkos::combine(space, plan, batch, weights, output);
+  const Floats batch_gradient("batch_gradient", plan.max_rows, in.width);
+  const Floats weights_gradient("weights_gradient", in.num_tokens, in.top_k);
+  const Floats tokens_gradient("tokens_gradient", in.num_tokens, in.width);
+  Tokkos::combineGradient(space, plan, output, batch, weights, batch_gradient,
+                          weights_gradient);
+  Tokkos::permuteGradient(space, plan, batch_gradient, tokens_gradient);
   space.fence();
 
   Result result{toVector(ids),
@@ -60,7 +67,10 @@ Result run(const Space& space, const Input& in) {
                 toVector(plan.num_rows),
                 toVector(plan.num_dropped),
                 toVector(batch),
-                toVector(output)};
+                toVector(output),
+                toVector(batch_gradient),
+                toVector(weights_gradient),
+                toVector(tokens_gradient)};
   result.assignment_of_row.resize(result.num_rows[0]);
   return result;
 }
@@ -77,6 +87,9 @@ void expectSame(const Result& a, const Result& b) {
   EXPECT_EQ(a.num_dropped, b.num_dropped);
   EXPECT_TRUE(sameBits(a.batch, b.batch));
   EXPECT_TRUE(sameBits(a.output, b.output));
+  EXPECT_TRUE(sameBits(a.batch_gradient, b.batch_gradient));
+  EXPECT_TRUE(sameBits(a.weights_gradient, b.weights_gradient));
+  EXPECT_TRUE(sameBits(a.tokens_gradient, b.tokens_gradient));
 }
 
 TEST(Oracle, HostAndDeviceGiveTheSameBits) {

@@ -65,14 +65,19 @@ struct Step {
   Matrix<float> tokens{"tokens", num_tokens, width};
   Matrix<float> output{"output", num_tokens, width};
   Matrix<float> assignments{"assignments", num_tokens* top_k, width};
+  Matrix<float> weights_gradient{"weights_gradient", num_tokens, top_k};
   Tokkos::DispatchPlan<MemorySpace> plan;
   Matrix<float> batch;
+  Matrix<float> batch_gradient;
+  Array<float> batch_weights;
 
   explicit Step(const ExecutionSpace& instance)
       : space(instance),
         plan(space, num_tokens, top_k, num_experts,
              {.capacity = 700, .alignment = 8}),
-        batch("batch", plan.max_rows, width) {
+        batch("batch", plan.max_rows, width),
+        batch_gradient("batch_gradient", plan.max_rows, width),
+        batch_weights("batch_weights", plan.max_rows) {
     Random random;
     fromVector(logits, random.reals<float>(logits.size()));
     Kokkos::fence();
@@ -81,9 +86,13 @@ struct Step {
   void run() {
     Tokkos::routeTopK(space, logits, ids, weights);
     Tokkos::updateDispatchPlan(space, plan, ids);
-    Tokkos::permute(space, plan, tokens, batch);
+    Tokkos::permute(space, plan, tokens, batch,
+                    Tokkos::perAssignment(weights, batch_weights));
     Tokkos::unpermute(space, plan, batch, assignments);
     Tokkos::combine(space, plan, batch, weights, output);
+    Tokkos::combineGradient(space, plan, output, batch, weights, batch_gradient,
+                            weights_gradient);
+    Tokkos::permuteGradient(space, plan, batch_gradient, tokens);
   }
 };
 
@@ -93,10 +102,11 @@ TEST(ToolsCallbacks, APreparedPlanAllocatesAndFencesNothing) {
   Recorder::record([&] { step.run(); });
   EXPECT_EQ(std::vector<std::string>(), Recorder::allocations);
   EXPECT_EQ(std::vector<std::string>(), Recorder::fences);
-  EXPECT_GE(Recorder::kernels.size(), 5u);
+  EXPECT_GE(Recorder::kernels.size(), 8u);
   EXPECT_EQ((std::vector<std::string>{
                 "Tokkos::routeTopK", "Tokkos::updateDispatchPlan",
-                "Tokkos::permute", "Tokkos::unpermute", "Tokkos::combine"}),
+                "Tokkos::permute", "Tokkos::unpermute", "Tokkos::combine",
+                "Tokkos::combineGradient", "Tokkos::permuteGradient"}),
             Recorder::regions);
 }
 
@@ -157,7 +167,7 @@ TEST(ToolsCallbacks, EveryKernelRunsOnTheCallersInstance) {
                               offsets);
     });
     space.fence();
-    EXPECT_GE(Recorder::devices.size(), 8u);
+    EXPECT_GE(Recorder::devices.size(), 11u);
     for (std::size_t i = 0; i < Recorder::devices.size(); ++i)
       EXPECT_EQ(expected, Recorder::devices[i]) << Recorder::kernels[i];
   }

@@ -21,6 +21,9 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
   Tokkos::updateDispatchPlan(space, writable, ids);
   Tokkos::permute(space, plan, reals, reals);
   Tokkos::combine(space, plan, reals, reals, reals);
+  Tokkos::combine(space, plan, reals, reals, {.beta = 1});
+  Tokkos::permuteGradient(space, plan, reals, reals);
+  Tokkos::combineGradient(space, plan, reals, reals, reals, reals, reals);
 #elif CASE == 1
   Tokkos::routeTopK(space, ids, ids, reals);
 #elif CASE == 2
@@ -30,7 +33,7 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
 #elif CASE == 4
   Tokkos::updateDispatchPlan(space, writable, Array<int>());
 #elif CASE == 5
-  Tokkos::permute(space, plan, reals, Matrix<double>());
+  Tokkos::permute(space, plan, reals, Matrix<int>());
 #elif CASE == 6
   Tokkos::permute(space, plan, reals, Matrix<const float>());
 #elif CASE == 7
@@ -48,5 +51,15 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
                           Array<int>());
 #elif CASE == 13
   Tokkos::countExperts(0, Array<int>(), Array<int>());
+#elif CASE == 14
+  Tokkos::permute(space, plan, reals, reals, reals);
+#elif CASE == 15
+  Tokkos::permute(space, plan, reals, reals,
+                  Tokkos::perToken(Array<float>(), Array<double>()));
+#elif CASE == 16
+  Tokkos::permuteGradient(space, plan, ids, reals);
+#elif CASE == 17
+  Tokkos::combineGradient(space, plan, reals, reals, reals,
+                          Matrix<const float>(), reals);
 #endif
 }

@@ -13,6 +13,7 @@
 #include <Tokkos/KokkosExt/Rounding.hpp>
 #include <Tokkos/KokkosExt/Streaming.hpp>
 #include <Tokkos/KokkosExt/Subgroup.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -123,12 +124,13 @@ struct CombineGradientTask {
 /// at once as fill its registers; further teams zero the padding rows.
 template <class ExecutionSpace, class Task, bool packed, int rows_at_once>
 struct CombineGradientRows {
-  using Team      = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team      = KokkosExt::Team<ExecutionSpace>;
   using Sum       = typename Task::Sum;
   using Subgroup  = KokkosExt::Subgroup<ExecutionSpace>;
   using RawValues = typename Task::template RawGroup<typename Task::ValueType>;
 
   static constexpr int team_size     = Task::num_partials;
+  static constexpr int max_team_size = team_size;
   static constexpr int num_subgroups = team_size / Subgroup::lanes;
 
   Task task;
@@ -140,8 +142,7 @@ struct CombineGradientRows {
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     const int item = team.league_rank() - task.maps.numPaddingTeams();
     if (item < 0) return pad(team, -1 - item);
-    auto* const scratch =
-        static_cast<Sum*>(team.team_scratch(0).get_shmem(scratchBytes()));
+    auto* const scratch = static_cast<Sum*>(team.scratch());
     for (int k = 0; k < task.maps.top_k; k += rows_at_once)
       differentiate(team, item, k, scratch);
   }
@@ -282,13 +283,9 @@ void combineGradientRows(const ExecutionSpace& space, const Task& task) {
       using Kernel = CombineGradientRows<ExecutionSpace, Task,
                                          decltype(packed_constant)::value,
                                          decltype(rows_constant)::value>;
-      KokkosExt::parallelFor(
-          label,
-          Kokkos::TeamPolicy<ExecutionSpace>(
-              space, maps.numPaddingTeams() + maps.num_tokens,
-              Kernel::team_size)
-              .set_scratch_size(0, Kokkos::PerTeam(Kernel::scratchBytes())),
-          Kernel{task});
+      KokkosExt::launchTeams(
+          label, space, maps.numPaddingTeams() + maps.num_tokens,
+          Kernel::team_size, Kernel::scratchBytes(), Kernel{task});
     };
     // So many rows as registers hold; two where there are no more.
     constexpr int most =

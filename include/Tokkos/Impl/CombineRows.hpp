@@ -44,7 +44,9 @@ struct CombineTask {
 
 /// The sums on a device: `length` elements of a token a thread. The usual
 /// numbers of choices are known at compile time; with 0 choices top_k is read.
-template <class Value, class Weight, class Result, int length, int choices>
+/// Where there are few rows the caches could hold others, and are spared these.
+template <class Value, class Weight, class Result, int length, int choices,
+          bool few>
 struct CombineRows {
   using Task = CombineTask<Value, Weight, Result>;
   using Sum  = typename Task::Sum;
@@ -55,14 +57,12 @@ struct CombineRows {
   int top_k;
   RowTiles tiles;
   std::int64_t num_packs;  // of `length` elements in a row
-  bool few;                // rows, so that the caches could hold others
 
   KOKKOS_FUNCTION void operator()(int tile, int thread) const {
     const RowTiles::Place place = tiles.place(tile, thread);
     if (place.row >= num_tokens) return;
-    const KokkosExt::Reader reader(few);
     for (std::int64_t i = place.word; i < num_packs; i += place.stride)
-      combine(reader, place.row, i);
+      combine(place.row, i);
   }
 
  private:
@@ -72,23 +72,21 @@ struct CombineRows {
   using Values = Pack<Value, length>;
   using Raw = std::conditional_t<length == 1, Values, RawPack<sizeof(Values)>>;
 
-  KOKKOS_FUNCTION void combine(const KokkosExt::Reader& reader,
-                               std::int64_t token, std::int64_t i) const {
+  KOKKOS_FUNCTION void combine(std::int64_t token, std::int64_t i) const {
     Sum total[length];
     for (int l = 0; l < length; ++l)
       total[l] = Sum(-0.0);  // what no number changes when it is added to it
     bool empty = true;
     if constexpr (choices > 0)
-      addRows(reader, token, i, 0, total, empty);
+      addRows(token, i, 0, total, empty);
     else
       for (int k = 0; k < top_k; k += reads)
-        addRows(reader, token, i, k, total, empty);
+        addRows(token, i, k, total, empty);
     store(token, i, total, empty);
   }
 
   /// Adds the rows of choices first, first + 1, ...
-  KOKKOS_FUNCTION void addRows(const KokkosExt::Reader& reader,
-                               std::int64_t token, std::int64_t i, int first,
+  KOKKOS_FUNCTION void addRows(std::int64_t token, std::int64_t i, int first,
                                Sum (&total)[length], bool& empty) const {
     int row[reads];
     Sum weight[reads];
@@ -101,7 +99,7 @@ struct CombineRows {
       weight[j]            = is_choice ? task.weight(token, first + j) : Sum(0);
     }
     for (int j = 0; j < reads; ++j)
-      if (row[j] >= 0) raw[j] = load(reader, row[j], i);
+      if (row[j] >= 0) raw[j] = load(row[j], i);
     for (int j = 0; j < reads; ++j) {
       if (row[j] < 0) continue;
       const auto values = Kokkos::bit_cast<Values>(raw[j]);
@@ -113,13 +111,14 @@ struct CombineRows {
     }
   }
 
-  KOKKOS_FUNCTION Raw load(const KokkosExt::Reader& reader, int row,
-                           std::int64_t i) const {
+  KOKKOS_FUNCTION Raw load(int row, std::int64_t i) const {
     if constexpr (length == 1)
       return Raw{{*task.batch.at(row, i)}};
-    else
-      return reader.load(reinterpret_cast<const Raw*>(
-          task.batch.template pack<length>(row, i)));
+    else {
+      const auto* const p = reinterpret_cast<const Raw*>(
+          task.batch.template pack<length>(row, i));
+      return few ? KokkosExt::loadStreaming(p) : *p;
+    }
   }
 
   KOKKOS_FUNCTION void store(std::int64_t token, std::int64_t i,
@@ -227,6 +226,16 @@ void withChoices(int top_k, const F& f) {
   }
 }
 
+/// Whether all rows together would find room in a device's second-level cache,
+/// or nearly.
+template <class Value>
+bool areFew(const RowMaps& maps, std::size_t num_columns) {
+  constexpr double few_bytes = 128e6;
+  return static_cast<double>(sizeof(Value) * num_columns) * maps.num_tokens *
+             maps.top_k <=
+         few_bytes;
+}
+
 template <class ExecutionSpace, class Value, class Weight, class Result>
 void combineRows(const char* label, const ExecutionSpace& space,
                  const CombineTask<Value, Weight, Result>& task,
@@ -239,29 +248,31 @@ void combineRows(const char* label, const ExecutionSpace& space,
             space, 0, maps.num_tokens),
         CombineRowsHost<Value, Weight, Result>{task, maps, width});
   } else {
-    constexpr double few_bytes = 128e6;
-    const bool few = sizeof(Value) * 1. * maps.num_tokens * maps.top_k *
-                         static_cast<double>(num_columns) <=
-                     few_bytes;
-    const auto launch = [&](auto length_constant, auto choices_constant) {
+    const auto launch = [&](auto length_constant, auto choices_constant,
+                            auto few_constant) {
       constexpr int length         = decltype(length_constant)::value;
       constexpr int choices        = decltype(choices_constant)::value;
+      constexpr bool few           = decltype(few_constant)::value;
       const std::int64_t num_packs = width / length;
       const RowTiles tiles(maps.num_tokens, num_packs);
       forEachTile(label, space, tiles.numTiles(),
-                  CombineRows<Value, Weight, Result, length, choices>{
+                  CombineRows<Value, Weight, Result, length, choices, few>{
                       task, maps.row_of_assignment, maps.num_tokens, maps.top_k,
-                      tiles, num_packs, few});
+                      tiles, num_packs});
     };
     constexpr int length = pack_length<Value, Result>;
     if (isPacked<length>(task.batch, num_columns) &&
         isPacked<length>(task.output, num_columns))
       withChoices(maps.top_k, [&](auto choices) {
-        launch(std::integral_constant<int, length>(), choices);
+        constexpr std::integral_constant<int, length> packed;
+        if (areFew<Value>(maps, num_columns))
+          launch(packed, choices, std::true_type());
+        else
+          launch(packed, choices, std::false_type());
       });
     else
-      launch(std::integral_constant<int, 1>(),
-             std::integral_constant<int, 0>());
+      launch(std::integral_constant<int, 1>(), std::integral_constant<int, 0>(),
+             std::false_type());
   }
 }
 

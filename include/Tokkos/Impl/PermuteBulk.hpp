@@ -8,7 +8,7 @@
 #include <Tokkos/Impl/RowMaps.hpp>
 #include <Tokkos/Impl/RowPattern.hpp>
 #include <Tokkos/KokkosExt/BulkCopy.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Subgroup.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -28,11 +28,12 @@ namespace Tokkos::Impl {
 /// is.
 template <class ExecutionSpace, bool padded>
 struct PermuteBulk {
-  using Team     = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team     = KokkosExt::Team<ExecutionSpace>;
   using Bulk     = KokkosExt::BulkCopy<ExecutionSpace>;
   using Subgroup = KokkosExt::Subgroup<ExecutionSpace>;
 
   static constexpr int team_size      = Subgroup::lanes;
+  static constexpr int max_team_size  = team_size;
   static constexpr int max_part_bytes = 16384;
   // The engine wants its memory aligned to 128 bytes; the barrier comes first.
   static constexpr int alignment = 128;
@@ -65,8 +66,7 @@ struct PermuteBulk {
  private:
   /// The bytes of the token from `begin` on.
   KOKKOS_FUNCTION void copy(const Team& team, int token, int begin) const {
-    auto* const scratch = static_cast<std::byte*>(
-        team.team_scratch(0).get_shmem(scratchBytes(part_bytes)));
+    auto* const scratch = static_cast<std::byte*>(team.scratch());
     auto* const barrier = reinterpret_cast<typename Bulk::Barrier*>(scratch);
     // Past the barrier and up to the next multiple of the alignment.
     std::byte* const buffer =
@@ -100,16 +100,18 @@ struct PermuteBulk {
 };
 
 /// The engine moves multiples of 16 bytes between multiples of 16. It takes
-/// longer to start than threads do, which shows with few tokens; below some
-/// hundred bytes a row its teams would have too little to do.
+/// longer to start than threads do, which shows with few tokens and with few
+/// rows of a token; below some hundred bytes a row its teams would have too
+/// little to do.
 template <class ExecutionSpace>
 bool canPermuteInBulk(const RowShape& shape, const RowMaps& maps) {
   constexpr std::int64_t least_row_bytes = 512;
   constexpr int least_tokens             = 64;
+  constexpr int least_rows               = 4;
   return KokkosExt::BulkCopy<ExecutionSpace>::is_available &&
          shape.word_bytes == 16 && shape.words_of_element == 0 &&
          shape.rowBytes() >= least_row_bytes && shape.rowBytes() <= INT_MAX &&
-         maps.num_tokens >= least_tokens;
+         maps.num_tokens >= least_tokens && maps.top_k >= least_rows;
 }
 
 /// pre-condition: canPermuteInBulk<ExecutionSpace>(shape, maps)
@@ -129,13 +131,9 @@ void permuteInBulk(const char* label, const ExecutionSpace& space,
     const auto row_bytes        = static_cast<int>(shape.rowBytes());
     const int parts             = (row_bytes - 1) / longest + 1;
     const int part_bytes        = ((row_bytes - 1) / parts + 16) / 16 * 16;
-    KokkosExt::parallelFor(
-        label,
-        Kokkos::TeamPolicy<ExecutionSpace>(
-            space, maps.numPaddingTeams() + maps.num_tokens * parts,
-            Kernel::team_size)
-            .set_scratch_size(
-                0, Kokkos::PerTeam(Kernel::scratchBytes(part_bytes))),
+    KokkosExt::launchTeams(
+        label, space, maps.numPaddingTeams() + maps.num_tokens * parts,
+        Kernel::team_size, Kernel::scratchBytes(part_bytes),
         Kernel{tokens.data, tokens.row_stride, batch.data, batch.row_stride,
                maps.row_of_assignment, row_bytes, part_bytes, Divisor(parts),
                maps.top_k, maps});

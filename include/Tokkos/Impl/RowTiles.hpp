@@ -5,7 +5,7 @@
 #define TOKKOS_IMPL_ROWTILES_HPP
 
 #include <Tokkos/Impl/Divisor.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -36,7 +36,7 @@ class RowTiles {
         m_num_groups((num_rows - 1) / (tile_size >> m_word_bits) + 1),
         m_tiles_of_row(static_cast<int>(
             Kokkos::min(((num_words - 1) >> m_word_bits) + 1,
-                        std::int64_t(INT_MAX / 2 / m_num_groups)))) {}
+                        std::int64_t(INT_MAX / 4 / m_num_groups)))) {}
 
   int numTiles() const { return m_num_groups * m_tiles_of_row.value(); }
 
@@ -63,34 +63,29 @@ class RowTiles {
   Divisor m_tiles_of_row;
 };
 
-/// Runs functor(tile, thread) for so many tiles of threads. A range, not
-/// teams: nothing is shared in a tile, and a range starts sooner.
+/// A tile is the work of two teams: small teams spread few rows over many
+/// multiprocessors.
 template <class Functor>
 struct ForEachTile {
-  Functor functor;
-  int first_tile;
+  static constexpr int max_team_size = RowTiles::tile_size / 2;
 
-  KOKKOS_FUNCTION void operator()(int i) const {
-    functor(first_tile + (i >> RowTiles::tile_bits),
-            i & (RowTiles::tile_size - 1));
+  Functor functor;
+
+  template <class Team>
+  KOKKOS_FUNCTION void operator()(const Team& team) const {
+    const int tile = team.league_rank() / 2;
+    const int half = team.league_rank() - 2 * tile;
+    functor(tile, half * max_team_size + team.team_rank());
   }
 };
 
+/// Runs functor(tile, thread) for so many tiles of threads.
 template <class ExecutionSpace, class Functor>
 void forEachTile(const char* label, const ExecutionSpace& space, int num_tiles,
                  const Functor& functor) {
-  // Small blocks spread few rows over many multiprocessors.
-  using Policy = Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>,
-                                     Kokkos::LaunchBounds<128>>;
-  // More threads than an int counts, which take seconds, are launched in parts.
-  constexpr int most = 1 << (30 - RowTiles::tile_bits);
-  for (std::int64_t first = 0; first < num_tiles; first += most) {
-    const auto count =
-        static_cast<int>(Kokkos::min<std::int64_t>(most, num_tiles - first));
-    KokkosExt::parallelFor(
-        label, Policy(space, 0, count << RowTiles::tile_bits),
-        ForEachTile<Functor>{functor, static_cast<int>(first)});
-  }
+  using Kernel = ForEachTile<Functor>;
+  KokkosExt::launchTeams(label, space, 2 * num_tiles, Kernel::max_team_size, 0,
+                         Kernel{functor});
 }
 
 }  // namespace Tokkos::Impl

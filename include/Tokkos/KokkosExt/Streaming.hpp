@@ -55,54 +55,20 @@ struct CudaWord<16> {
 template <class Word>
 KOKKOS_FORCEINLINE_FUNCTION Word loadStreaming(const Word* p) {
 #ifdef __CUDA_ARCH__
+  if constexpr (sizeof(Word) > 16 && alignof(Word) == 16) {
+    struct Parts {
+      uint4 part[sizeof(Word) / 16];
+    } parts;
+    for (int i = 0; i < static_cast<int>(sizeof(Word) / 16); ++i)
+      parts.part[i] = __ldcs(reinterpret_cast<const uint4*>(p) + i);
+    return Kokkos::bit_cast<Word>(parts);
+  }
   using CudaWord = typename Impl::CudaWord<sizeof(Word)>::type;
   if constexpr (!std::is_void_v<CudaWord>)
     return Kokkos::bit_cast<Word>(__ldcs(reinterpret_cast<const CudaWord*>(p)));
 #endif
   return *p;
 }
-
-/// Reads memory that is read once, or not, as is known when the kernel runs.
-class Reader {
- public:
-  /// \param once whether nobody reads again soon what is read
-  KOKKOS_FORCEINLINE_FUNCTION explicit Reader([[maybe_unused]] bool once) {
-#ifdef __CUDA_ARCH__
-    if (once)
-      asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;"
-          : "=l"(m_policy));
-    else
-      asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;"
-          : "=l"(m_policy));
-#endif
-  }
-
-  template <class Word>
-  KOKKOS_FORCEINLINE_FUNCTION Word load(const Word* p) const {
-#ifdef __CUDA_ARCH__
-    if constexpr (sizeof(Word) % 16 == 0 && alignof(Word) == 16) {
-      constexpr int quarters = sizeof(Word) / 16;
-      struct Quarters {
-        uint4 value[quarters];
-      } result;
-      for (int i = 0; i < quarters; ++i) {
-        uint4& q = result.value[i];
-        asm volatile(
-            "ld.global.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
-            : "=r"(q.x), "=r"(q.y), "=r"(q.z), "=r"(q.w)
-            : "l"(reinterpret_cast<const uint4*>(p) + i), "l"(m_policy));
-      }
-      return Kokkos::bit_cast<Word>(result);
-    }
-#endif
-    return *p;
-  }
-
- private:
-#ifdef __CUDA_ARCH__
-  std::uint64_t m_policy;
-#endif
-};
 
 /// *p = value, which nobody reads soon.
 template <class Word>
