@@ -145,7 +145,8 @@ struct CombineRows {
   }
 };
 
-/// The sums of a token on a host, in pieces that stay in the nearest cache.
+/// The sums of a token on a host, in pieces so short that all of its rows are
+/// read side by side, as the processor's prefetchers want it.
 template <class Value, class Weight, class Result>
 struct CombineRowsHost {
   using Task = CombineTask<Value, Weight, Result>;
@@ -161,7 +162,7 @@ struct CombineRowsHost {
   }
 
  private:
-  static constexpr std::int64_t piece_length = 512;
+  static constexpr std::int64_t piece_length = 64;
 
   void combine(int token, std::int64_t begin, std::int64_t length) const {
     const int* const rows =
