@@ -26,6 +26,9 @@ struct Subgroup {
     return 0;
   }
 
+  /// The lanes in which the condition holds.
+  KOKKOS_FUNCTION static Lanes ballot(bool condition) { return condition; }
+
   /// For each of N keys the lanes that hold the same, of which the lowest
   /// `bits` bits count.
   template <int N>
@@ -58,6 +61,11 @@ struct Subgroup<Kokkos::Cuda> {
   }
   KOKKOS_FUNCTION static int countBefore(Lanes set, int lane) {
     return count(set & ((1u << lane) - 1u));
+  }
+
+  KOKKOS_FUNCTION static Lanes ballot(bool condition) {
+    KOKKOS_IF_ON_DEVICE((return __ballot_sync(0xffffffffu, condition);))
+    KOKKOS_IF_ON_HOST((return condition;))
   }
 
   // A ballot for every bit: the time of __match_any_sync grows with the number
