@@ -100,8 +100,8 @@ Times timeCalls(const typename Subject::execution_space& space,
   return times;
 }
 
-/// Seconds of one of many calls in a graph. A graph has some microseconds of its
-/// own, which the calls share: a thousand short ones leave little of them.
+/// Seconds of one of many calls in a graph. A graph has some microseconds of
+/// its own, which the calls share: a thousand short ones leave little of them.
 template <class Subject>
 Times timeReplays(Graph<typename Subject::execution_space>& graph,
                   Subject& subject, int& calls) {
