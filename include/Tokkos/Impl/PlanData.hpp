@@ -4,6 +4,8 @@
 #ifndef TOKKOS_IMPL_PLANDATA_HPP
 #define TOKKOS_IMPL_PLANDATA_HPP
 
+#include <Tokkos/KokkosExt/Load.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <climits>
@@ -83,10 +85,9 @@ struct PlainPlanKeys {
   KOKKOS_FUNCTION int operator()(int assignment) const {
     return expertOf(ids[assignment]);
   }
-  /// The same for a kernel that starts early: never from a cache in which a
-  /// kernel before left what the id was then.
+  /// The same for a kernel that starts early.
   KOKKOS_FUNCTION int early(int assignment) const {
-    return expertOf(Kokkos::atomic_load(&ids[assignment]));
+    return expertOf(KokkosExt::loadCoherent(ids + assignment));
   }
 
  private:

@@ -102,8 +102,8 @@ struct TeamLauncher {
 ///
 /// A functor with `static constexpr bool awaits_earlier_kernels = true` calls
 /// Team::awaitEarlierKernels itself, in every thread. Until then it may read,
-/// atomically, what the kernel before it does not write, if that one is no such
-/// functor; and it writes nothing but scratch memory.
+/// with loadCoherent, what the kernel before it does not write, if that one is
+/// no such functor; and it writes nothing but scratch memory.
 template <class ExecutionSpace, class Functor>
 void launchTeams(const std::string& label, const ExecutionSpace& space,
                  int league_size, int team_size, int scratch_bytes,
