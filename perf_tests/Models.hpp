@@ -46,6 +46,9 @@ std::vector<Workload> workloads(const std::vector<Routing>& routings);
 /// tokens, 1 to 1M in steps of 4, for a small, a middle and a large E.
 std::vector<Workload> scalingWorkloads();
 
+/// Hundreds and thousands of experts, to see what an expert costs.
+std::vector<Workload> manyExpertsWorkloads();
+
 /// The ids of all assignments, T x K with K running fastest. The same on every
 /// machine. Made once for every workload and seed and kept.
 const std::vector<int>& expertIds(const Workload& workload, int seed);

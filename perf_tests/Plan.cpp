@@ -58,8 +58,8 @@ class UpdateDispatchPlan : public KokkosSubject<ExecutionSpace> {
 
 void addPlan() {
   auto points = workloads({Routing::uniform, Routing::zipf});
-  for (const Workload& more : scalingWorkloads())
-    points.push_back(more);
+  for (const auto& more : {scalingWorkloads(), manyExpertsWorkloads()})
+    points.insert(points.end(), more.begin(), more.end());
   forEachBackend([&](auto type) {
     for (const Workload& workload : points)
       add<UpdateDispatchPlan<typename decltype(type)::type>>(

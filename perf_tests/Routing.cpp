@@ -115,6 +115,17 @@ std::vector<Workload> scalingWorkloads() {
   return more;
 }
 
+std::vector<Workload> manyExpertsWorkloads() {
+  std::vector<Workload> many;
+  if (isSmokeRun()) return many;
+  for (const Model& model : {Model{"experts_512", 512, 8, 4096},
+                             Model{"experts_4096", 4096, 8, 4096},
+                             Model{"experts_4096_top_32", 4096, 32, 4096}})
+    for (const int tokens : {1, 16, 256, 4096, 65536})
+      many.push_back({model, tokens, Routing::uniform});
+  return many;
+}
+
 const std::vector<int>& expertIds(const Workload& workload, int seed) {
   static std::map<std::tuple<int, int, int, Routing, int>, std::vector<int>>
       known;

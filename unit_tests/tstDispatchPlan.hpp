@@ -66,11 +66,46 @@ TEST(DispatchPlan, SizesAroundTilesAndWarps) {
 TEST(DispatchPlan, NumbersOfExperts) {
   Random random;
   for (const int num_experts :
-       {1,   2,   3,   7,   8,    31,   33,   64,   96,   128,
-        255, 256, 257, 384, 1000, 4096, 8191, 8192, 9000, 20000}) {
+       {1,    2,    3,    7,    8,    31,    33,    64,    96,
+        128,  255,  256,  257,  384,  1000,  1023,  1024,  2047,
+        2048, 4096, 8191, 8192, 9000, 16383, 16384, 20000, 40000}) {
     testBuild(random.ids(1200, num_experts), 1, num_experts);
     testBuild(random.ids(9000, num_experts, true), 1, num_experts);
   }
+}
+
+TEST(DispatchPlan, FewExpertsAndFewAssignments) {
+  // Around the sizes at which a device turns to another algorithm, with and
+  // without options.
+  Random random;
+  for (const int num_experts : {1, 2, 16, 31, 32, 33, 63, 64, 65})
+    for (const int n : {0, 1, 31, 32, 33, 63, 64, 65, 95, 97, 511, 512, 513,
+                        767, 769, 1023, 1024, 1025}) {
+      testBuild(random.ids(n, num_experts, false, true), 1, num_experts);
+      Reference::Options known;
+      known.capacity  = random.integer(1, 2 * n / num_experts + 1);
+      known.alignment = random.integer(1, 20);
+      testBuild(
+          random.ids<std::int64_t>(n, num_experts, true, true), 1, num_experts,
+          PlanOptions{.capacity = known.capacity, .alignment = known.alignment},
+          known);
+      if (HasFailure()) return;
+    }
+}
+
+TEST(DispatchPlan, ManyExpertsWithOptions) {
+  Random random;
+  for (const int num_experts : {500, 1025, 3000, 4096, 9000, 30000})
+    for (const int n : {5, 700, 2500, 20000}) {
+      Reference::Options known;
+      known.capacity  = random.integer(1, 2 * n / num_experts + 3);
+      known.alignment = random.integer(1, 9);
+      testBuild(
+          random.ids(n, num_experts, random.chance(0.5), true), 1, num_experts,
+          PlanOptions{.capacity = known.capacity, .alignment = known.alignment},
+          known);
+      if (HasFailure()) return;
+    }
 }
 
 TEST(DispatchPlan, AllExpertsOfAToken) {
@@ -101,6 +136,7 @@ TEST(DispatchPlan, LargerSizes) {
   Random random;
   testBuild(random.ids<int>(200000, 256), 8, 256);
   testBuild(random.ids<std::int64_t>(300000, 128, true, true), 6, 128);
+  testBuild(random.ids<int>(270000, 3000, false, true), 3, 3000);
 }
 
 TEST(DispatchPlan, StridedAndConstIds) {
@@ -254,7 +290,7 @@ TEST(DispatchPlan, DropPoliciesAtScale) {
 
 /// A plan of random size with random options, against the reference.
 void testRandomPlan(Random& random) {
-  const int num_experts = random.integer(1, 40);
+  const int num_experts = random.integer(1, random.chance(0.1) ? 300 : 40);
   const int top_k       = random.integer(1, std::min(num_experts, 6));
   const int num_tokens  = random.integer(0, random.chance(0.02) ? 3000 : 60);
   const std::size_t n   = std::size_t(num_tokens) * top_k;

@@ -178,7 +178,7 @@ struct DispatchPlan {
 /// be captured in a CUDA graph (T is then fixed, the contents of the ids and of
 /// the mask are not). T * top_k operations and some for every expert; on a
 /// device one launch up to some thousands of assignments and two beyond, more
-/// with thousands of experts or another drop policy than latest.
+/// with ten thousand experts or another drop policy than latest.
 template <class ExecutionSpace, class MemorySpace, class ExpertIds>
 void updateDispatchPlan(const ExecutionSpace& space,
                         DispatchPlan<MemorySpace>& plan,

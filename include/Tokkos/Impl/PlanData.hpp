@@ -4,6 +4,8 @@
 #ifndef TOKKOS_IMPL_PLANDATA_HPP
 #define TOKKOS_IMPL_PLANDATA_HPP
 
+#include <Tokkos/KokkosExt/Load.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <climits>
@@ -81,10 +83,19 @@ struct PlainPlanKeys {
   int num_experts;
 
   KOKKOS_FUNCTION int operator()(int assignment) const {
-    using Unsigned    = std::make_unsigned_t<Id>;
-    const Unsigned id = static_cast<Unsigned>(ids[assignment]);
-    return id < static_cast<Unsigned>(num_experts) ? static_cast<int>(id)
-                                                   : int(key_invalid);
+    return expertOf(ids[assignment]);
+  }
+  /// The same for a kernel that starts early.
+  KOKKOS_FUNCTION int early(int assignment) const {
+    return expertOf(KokkosExt::loadCoherent(ids + assignment));
+  }
+
+ private:
+  KOKKOS_FUNCTION int expertOf(Id id) const {
+    using Unsigned = std::make_unsigned_t<Id>;
+    return static_cast<Unsigned>(id) < static_cast<Unsigned>(num_experts)
+               ? static_cast<int>(id)
+               : int(key_invalid);
   }
 };
 
@@ -153,6 +164,23 @@ struct PlanData {
     const int row                 = offsets[expert] + rank;
     row_of_assignment[assignment] = row;
     assignment_of_row[row]        = assignment;
+  }
+
+  /// Marks the padding of expert e, whose rows begin at \p begin, hold
+  /// assignments up to \p limit and end at \p end, and the blocks that it owns.
+  /// This is thread `rank` of `size`.
+  KOKKOS_FUNCTION void padSegment(int e, int begin, int limit, int end,
+                                  int rank, int size) const {
+    for (int row = limit + rank; row < end; row += size)
+      assignment_of_row[row] = -1;
+    for (int block = begin / alignment + rank; block < end / alignment;
+         block += size)
+      expert_of_block[block] = e;
+  }
+  /// Marks the blocks behind the last row.
+  KOKKOS_FUNCTION void padBlocks(int rows, int rank, int size) const {
+    for (int block = rows / alignment + rank; block < num_blocks; block += size)
+      expert_of_block[block] = -1;
   }
 };
 

@@ -5,7 +5,7 @@
 #define TOKKOS_IMPL_PLANSMALL_HPP
 
 #include <Tokkos/Impl/PlanData.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -21,7 +21,7 @@ namespace Tokkos::Impl {
 template <class ExecutionSpace, class Keys>
 struct PlanSmall {
   static_assert(Keys::plain);
-  using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team = KokkosExt::Team<ExecutionSpace>;
 
   // A key orders by expert, then by assignment.
   static constexpr int index_bits = 8;
@@ -41,16 +41,14 @@ struct PlanSmall {
   }
 
   int scratchBytes() const {
-    return numGroups() * static_cast<int>(sizeof(Group)) + 16;
+    return numGroups() * static_cast<int>(sizeof(Group));
   }
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     // The load comes first: everything waits for it.
-    const int n   = plan.num_assignments;
-    const int own = keyOf(team.team_rank());
-    auto* const all =
-        static_cast<Group*>(team.team_scratch(0).get_shmem_aligned(
-            numGroups() * static_cast<int>(sizeof(Group)), alignof(Group)));
+    const int n     = plan.num_assignments;
+    const int own   = keyOf(team.team_rank());
+    auto* const all = static_cast<Group*>(team.scratch());
     KokkosExt::rolledLoop(team.team_rank(), numGroups() * group,
                           team.team_size(), [&](int a) {
                             all[a / group].key[a % group] =
@@ -121,11 +119,8 @@ template <class ExecutionSpace, class Keys>
 void updatePlanSmall(const ExecutionSpace& space, const Keys& keys,
                      const PlanData& plan, int team_size) {
   const PlanSmall<ExecutionSpace, Keys> functor{keys, plan};
-  KokkosExt::parallelFor(
-      "Tokkos::updateDispatchPlan::small",
-      Kokkos::TeamPolicy<ExecutionSpace>(space, 1, team_size)
-          .set_scratch_size(0, Kokkos::PerTeam(functor.scratchBytes())),
-      functor);
+  KokkosExt::launchTeams("Tokkos::updateDispatchPlan::small", space, 1,
+                         team_size, functor.scratchBytes(), functor);
 }
 
 }  // namespace Tokkos::Impl

@@ -211,25 +211,14 @@ struct PlanPlaceTeam {
     }
   }
 
-  /// Marks padding rows and the expert of every block; the teams share the
-  /// experts.
+  /// The teams share the experts.
   KOKKOS_FUNCTION void pad(const Team& team) const {
     for (int e = team.league_rank(); e < plan.num_experts;
-         e += team.league_size()) {
-      const int rows  = plan.offsets[e] + plan.counts[e];
-      const int end   = plan.offsets[e + 1];
-      const int block = plan.offsets[e] / plan.alignment;
-      Kokkos::parallel_for(Kokkos::TeamThreadRange(team, rows, end),
-                           [&](int row) { plan.assignment_of_row[row] = -1; });
-      Kokkos::parallel_for(
-          Kokkos::TeamThreadRange(team, block, end / plan.alignment),
-          [&](int b) { plan.expert_of_block[b] = e; });
-    }
+         e += team.league_size())
+      plan.padSegment(e, plan.offsets[e], plan.offsets[e] + plan.counts[e],
+                      plan.offsets[e + 1], team.team_rank(), team.team_size());
     if (team.league_rank() == 0)
-      Kokkos::parallel_for(
-          Kokkos::TeamThreadRange(team, *plan.num_rows / plan.alignment,
-                                  plan.num_blocks),
-          [&](int b) { plan.expert_of_block[b] = -1; });
+      plan.padBlocks(*plan.num_rows, team.team_rank(), team.team_size());
   }
 };
 

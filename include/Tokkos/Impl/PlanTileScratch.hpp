@@ -28,6 +28,11 @@ struct alignas(16) CounterPack {
   std::uint16_t count[size];
 };
 
+/// The same counts, two by two.
+struct CounterPairs {
+  std::uint32_t counts[CounterPack::size / 2];
+};
+
 /// What a team keeps in scratch memory.
 struct TileScratch {
   std::uint16_t* counters;      // bin x subgroup; then starts in the pass

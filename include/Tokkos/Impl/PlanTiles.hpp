@@ -6,7 +6,7 @@
 
 #include <Tokkos/Impl/PlanData.hpp>
 #include <Tokkos/Impl/PlanTileScratch.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
 #include <Tokkos/KokkosExt/Subgroup.hpp>
 
@@ -32,10 +32,11 @@ namespace Tokkos::Impl {
 
 template <class ExecutionSpace, class Keys, int Items>
 struct PlanCountTiles {
-  using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team = KokkosExt::Team<ExecutionSpace>;
 
   Keys keys;
   PlanData plan;
+  bool next_starts_early;
 
   // Packs of bins for the experts, and one bin for invalid ids behind them.
   KOKKOS_FUNCTION static int numPackedBins(const PlanData& plan) {
@@ -50,11 +51,11 @@ struct PlanCountTiles {
     const int first       = plan.tileBegin(tile) + team.team_rank();
     const int end         = plan.tileEnd(tile);
     const int packed_bins = numPackedBins(plan);
+    if (next_starts_early) team.letNextKernelStart();
     // The first ids are under way while the bins are cleared.
     int bin[Items];
     load(first, end, team.team_size(), bin);
-    int* const bins = static_cast<int*>(team.team_scratch(0).get_shmem(
-        (packed_bins + 1) * static_cast<int>(sizeof(int))));
+    int* const bins = static_cast<int*>(team.scratch());
     KokkosExt::rolledLoop(team.team_rank(), packed_bins + 1, team.team_size(),
                           [&](int b) { bins[b] = 0; });
     team.team_barrier();
@@ -90,32 +91,35 @@ struct PlanCountTiles {
 
 template <class ExecutionSpace, class Keys, int Items, bool SingleTile>
 struct PlanPlaceTiles {
-  using Team     = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team     = KokkosExt::Team<ExecutionSpace>;
   using Subgroup = KokkosExt::Subgroup<ExecutionSpace>;
 
   static constexpr bool plain = Keys::plain;
+  // While the tiles are counted the teams can rank their own.
+  static constexpr bool starts_early           = plain && !SingleTile;
+  static constexpr bool awaits_earlier_kernels = starts_early;
 
   Keys keys;
   PlanData plan;
   // What a thread owns of the two scans; divisions are slow on a device.
   int packs_of_thread;
   int experts_of_thread;
-  // So many bits number the packs of the table that a subgroup's lanes read
-  // from one row.
+  // So many bits number the packs of the table that threads read from one row
+  // at a time.
   int pack_bits;
 
   static PlanPlaceTiles make(const Keys& keys, const PlanData& plan,
                              int team_size) {
     const int num_packs =
         TileScratch::numPacks(plan.numBins(), team_size / Subgroup::lanes);
-    return {keys, plan, (num_packs + team_size - 1) / team_size,
-            (plan.num_experts + team_size - 1) / team_size, packBits(plan)};
+    return {keys, plan, runOfThread(num_packs, team_size),
+            runOfThread(plan.num_experts, team_size),
+            packBits(plan, team_size)};
   }
 
   int scratchBytes(int team_size) const {
     return TileScratch::bytes(plan.numBins(), team_size / Subgroup::lanes,
-                              team_size * Items, plain, SingleTile) +
-           16;
+                              team_size * Items, plain, SingleTile);
   }
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
@@ -129,12 +133,8 @@ struct PlanPlaceTiles {
     int bin[Items];
     load(team, begin, end, bin);
 
-    const TileScratch scratch(
-        team.team_scratch(0).get_shmem_aligned(
-            TileScratch::bytes(plan.numBins(), num_subgroups, pass_length,
-                               plain, SingleTile),
-            16),
-        plan.numBins(), num_subgroups, pass_length, plain, SingleTile);
+    const TileScratch scratch(team.scratch(), plan.numBins(), num_subgroups,
+                              pass_length, plain, SingleTile);
     // One call of pass: it is all of the code.
     KokkosExt::rolledLoop(0, SingleTile ? 1 : end - begin, pass_length,
                           [&](int done) {
@@ -147,9 +147,16 @@ struct PlanPlaceTiles {
   }
 
  private:
-  static int packBits(const PlanData& plan) {
+  /// Threads own runs of so many of the entries. An odd number of them keeps
+  /// the lanes of a subgroup in different banks of scratch memory.
+  static int runOfThread(int num_entries, int team_size) {
+    const int length = (num_entries + team_size - 1) / team_size;
+    return length < 4 ? length : length | 1;
+  }
+
+  static int packBits(const PlanData& plan, int team_size) {
     int bits = 0;
-    while (1 << bits < tablePacks(plan) && 1 << bits < Subgroup::lanes)
+    while (1 << bits < tablePacks(plan) && 2 << bits <= team_size)
       ++bits;
     return bits;
   }
@@ -165,7 +172,12 @@ struct PlanPlaceTiles {
     const int first = firstOfThread(team, begin);
     for (int i = 0; i < Items; ++i) {
       const int a = first + i * Subgroup::lanes;
-      bin[i]      = a < end ? keys(a) : int(key_none);
+      bin[i]      = key_none;
+      if constexpr (starts_early) {
+        if (a < end) bin[i] = keys.early(a);
+      } else {
+        if (a < end) bin[i] = keys(a);
+      }
     }
   }
 
@@ -173,16 +185,14 @@ struct PlanPlaceTiles {
   /// one, and what is in this and the later ones.
   KOKKOS_FUNCTION void sumTable(const Team& team, int* before,
                                 int* rest) const {
-    // The lanes of a subgroup read packs side by side, of one row or, where
-    // that is short, of several.
-    const int lane       = team.team_rank() % Subgroup::lanes;
-    const int subgroup   = team.team_rank() / Subgroup::lanes;
-    const int rows       = Subgroup::lanes >> pack_bits;
-    const int first_row  = subgroup * rows + (lane >> pack_bits);
-    const int step       = team.team_size() / Subgroup::lanes * rows;
-    const int lane_packs = 1 << pack_bits;
+    // Threads side by side read packs side by side, of one row or, where that
+    // is short, of several.
+    const int row_packs = 1 << pack_bits;
+    const int first_row = team.team_rank() >> pack_bits;
+    const int step      = team.team_size() >> pack_bits;
     KokkosExt::rolledLoop(
-        lane & (lane_packs - 1), tablePacks(plan), lane_packs, [&](int p) {
+        team.team_rank() & (row_packs - 1), tablePacks(plan), row_packs,
+        [&](int p) {
           // Rows before the tile, then the others.
           int row = first_row;
           KokkosExt::rolledLoop(0, 2, 1, [&](int part) {
@@ -193,7 +203,8 @@ struct PlanPlaceTiles {
     if (team.league_rank() == 0)
       KokkosExt::rolledLoop(
           team.team_rank(), plan.num_tiles, team.team_size(), [&](int t) {
-            Kokkos::atomic_add(&rest[plan.num_experts], tableInvalid(plan)[t]);
+            if (const int count = tableInvalid(plan)[t]; count != 0)
+              Kokkos::atomic_add(&rest[plan.num_experts], count);
           });
   }
 
@@ -244,33 +255,45 @@ struct PlanPlaceTiles {
   }
 
   /// From the row where the thread's experts begin: leaves in `shift` the row
-  /// of every expert's first assignment in this tile. One team writes what is
-  /// known of the experts.
+  /// of every expert's first assignment in this tile.
   KOKKOS_FUNCTION void placeExperts(const Team& team,
                                     const TileScratch& scratch,
                                     const int* before, const int* rest,
                                     const ExpertSums& own, int row,
                                     int num_rows, int num_dropped) const {
     if (team.league_rank() == 0 && team.team_rank() == 0) {
-      plan.offsets[plan.num_experts] = num_rows;
-      *plan.num_rows                 = num_rows;
-      *plan.num_dropped              = num_dropped + rest[plan.num_experts];
+      scratch.shift[plan.num_experts] = num_rows;
+      plan.offsets[plan.num_experts]  = num_rows;
+      *plan.num_rows                  = num_rows;
+      *plan.num_dropped               = num_dropped + rest[plan.num_experts];
     }
     KokkosExt::rolledLoop(own.begin, own.end, 1, [&](int e) {
-      const int total = totalOf(before, rest, e);
-      const int kept  = keptOf(total);
-      if (team.league_rank() == 0) {
-        plan.offsets[e] = row;
-        plan.counts[e]  = kept;
-        plan.dropped[e] = total - kept;
-      }
+      const int total  = totalOf(before, rest, e);
+      const int kept   = keptOf(total);
       scratch.shift[e] = row + (SingleTile ? 0 : before[e]);
       if constexpr (!plain) {
         scratch.limit[e]       = row + kept;
         scratch.segment_end[e] = row + paddedRows(kept);
+        if (team.league_rank() == 0) plan.dropped[e] = total - kept;
       }
       row += paddedRows(kept);
     });
+  }
+
+  /// By the team of the first tile, whose rows begin where the experts' do.
+  KOKKOS_FUNCTION void writeSegments(const Team& team,
+                                     const TileScratch& scratch) const {
+    KokkosExt::rolledLoop(team.team_rank(), plan.num_experts, team.team_size(),
+                          [&](int e) {
+                            const int begin = scratch.shift[e];
+                            plan.offsets[e] = begin;
+                            if constexpr (plain) {
+                              plan.counts[e]  = scratch.shift[e + 1] - begin;
+                              plan.dropped[e] = 0;
+                            } else {
+                              plan.counts[e] = scratch.limit[e] - begin;
+                            }
+                          });
   }
 
   KOKKOS_FUNCTION int keptOf(int count) const {
@@ -301,10 +324,14 @@ struct PlanPlaceTiles {
     int rank[Items];
     rankInChunk(scratch, num_subgroups, subgroup,
                 team.team_rank() % Subgroup::lanes, bin, rank);
-    if (sum_table) sumTable(team, before, rest);
+    if (sum_table) {
+      if constexpr (starts_early) team.awaitEarlierKernels();
+      sumTable(team, before, rest);
+    }
     team.team_barrier();
     scan(team, scratch, num_subgroups, sum_table, before, rest);
     team.team_barrier();
+    if (sum_table && team.league_rank() == 0) writeSegments(team, scratch);
     if constexpr (SingleTile && !plain) {
       // What the table tells where there are more tiles: the bins' totals.
       int* const totals = scratch.segment_end;
@@ -319,6 +346,7 @@ struct PlanPlaceTiles {
       placeExperts(team, scratch, nullptr, totals, own, sum_before[0], total[0],
                    total[1]);
       team.team_barrier();
+      writeSegments(team, scratch);
     }
 
     for (int i = 0; i < Items; ++i) {
@@ -384,12 +412,14 @@ struct PlanPlaceTiles {
     const int num     = TileScratch::numPacks(plan.numBins(), num_subgroups);
     const int begin   = Kokkos::min(team.team_rank() * packs_of_thread, num);
     const int end     = Kokkos::min(begin + packs_of_thread, num);
-    int sum           = 0;
+    // Two counts in an integer: those of a pass do not carry.
+    std::uint32_t pairs = 0;
     KokkosExt::rolledLoop(begin, end, 1, [&](int p) {
-      const CounterPack pack = packs[p];
-      for (int i = 0; i < CounterPack::size; ++i)
-        sum += pack.count[i];
+      const auto pack = Kokkos::bit_cast<CounterPairs>(packs[p]);
+      for (const std::uint32_t pair : pack.counts)
+        pairs += pair;
     });
+    const int sum = static_cast<int>((pairs & 0xffffu) + (pairs >> 16));
     ExpertSums own{};
     if (sum_table) own = sumExperts(team, before, rest);
 
@@ -469,43 +499,16 @@ struct PlanPlaceTiles {
 
   /// Marks padding rows and the expert of every block; the teams share them.
   KOKKOS_FUNCTION void pad(const Team& team, const TileScratch& scratch) const {
-    const int b        = plan.alignment;
-    const int num_rows = scratch.segment_end[plan.num_experts - 1];
     for (int e = team.league_rank(); e < plan.num_experts;
-         e += team.league_size()) {
-      const int begin = e == 0 ? 0 : scratch.segment_end[e - 1];
-      const int end   = scratch.segment_end[e];
-      for (int row = scratch.limit[e] + team.team_rank(); row < end;
-           row += team.team_size())
-        plan.assignment_of_row[row] = -1;
-      for (int block = begin / b + team.team_rank(); block < end / b;
-           block += team.team_size())
-        plan.expert_of_block[block] = e;
-    }
-    for (int block = num_rows / b + team.league_rank() * team.team_size() +
-                     team.team_rank();
-         block < plan.num_blocks;
-         block += team.league_size() * team.team_size())
-      plan.expert_of_block[block] = -1;
+         e += team.league_size())
+      plan.padSegment(e, e == 0 ? 0 : scratch.segment_end[e - 1],
+                      scratch.limit[e], scratch.segment_end[e],
+                      team.team_rank(), team.team_size());
+    plan.padBlocks(scratch.segment_end[plan.num_experts - 1],
+                   team.league_rank() * team.team_size() + team.team_rank(),
+                   team.league_size() * team.team_size());
   }
 };
-
-/// Level-0 scratch that a team of the tiles may take: a device has 48 KB for a
-/// team, of which Kokkos keeps a double for every thread.
-inline int tileScratchLimit(int team_size) {
-  return 48 * 1024 - 8 * (team_size + 2) - 128;
-}
-
-template <class ExecutionSpace, class Functor>
-void launchTiles(const char* label, const ExecutionSpace& space, int num_tiles,
-                 int team_size, int scratch_bytes, const Functor& functor) {
-  KokkosExt::parallelFor(
-      label,
-      Kokkos::TeamPolicy<ExecutionSpace, Kokkos::LaunchBounds<1024, 1>>(
-          space, num_tiles, team_size)
-          .set_scratch_size(0, Kokkos::PerTeam(scratch_bytes)),
-      functor);
-}
 
 template <int Items, bool SingleTile, class ExecutionSpace, class Keys>
 void launchPlaceTiles(const ExecutionSpace& space, const Keys& keys,
@@ -513,8 +516,9 @@ void launchPlaceTiles(const ExecutionSpace& space, const Keys& keys,
   const auto place =
       PlanPlaceTiles<ExecutionSpace, Keys, Items, SingleTile>::make(keys, plan,
                                                                     team_size);
-  launchTiles("Tokkos::updateDispatchPlan::place", space, plan.num_tiles,
-              team_size, place.scratchBytes(team_size), place);
+  KokkosExt::launchTeams("Tokkos::updateDispatchPlan::place", space,
+                         plan.num_tiles, team_size,
+                         place.scratchBytes(team_size), place);
 }
 
 /// All assignments in one pass of one team.
@@ -536,10 +540,15 @@ void updatePlanSingleTile(const ExecutionSpace& space, const Keys& keys,
 template <class ExecutionSpace, class Keys>
 void updatePlanTiles(const ExecutionSpace& space, const Keys& keys,
                      const PlanData& plan, const TileShape& shape) {
+  // Teams of both launches side by side must not crowd each other.
+  const bool next_starts_early =
+      Keys::plain && 2 * plan.num_tiles <= KokkosExt::numMultiprocessors(space);
   const auto launch = [&](auto items) {
     using Count = PlanCountTiles<ExecutionSpace, Keys, decltype(items)::value>;
-    launchTiles("Tokkos::updateDispatchPlan::count", space, plan.num_tiles,
-                shape.team_size, Count::scratchBytes(plan), Count{keys, plan});
+    KokkosExt::launchTeams("Tokkos::updateDispatchPlan::count", space,
+                           plan.num_tiles, shape.team_size,
+                           Count::scratchBytes(plan),
+                           Count{keys, plan, next_starts_early});
     launchPlaceTiles<decltype(items)::value, false>(space, keys, plan,
                                                     shape.team_size);
   };

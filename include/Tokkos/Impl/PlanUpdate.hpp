@@ -5,11 +5,13 @@
 #define TOKKOS_IMPL_PLANUPDATE_HPP
 
 #include <Tokkos/Impl/PlanData.hpp>
+#include <Tokkos/Impl/PlanFewExperts.hpp>
 #include <Tokkos/Impl/PlanHost.hpp>
 #include <Tokkos/Impl/PlanSmall.hpp>
 #include <Tokkos/Impl/PlanTeam.hpp>
 #include <Tokkos/Impl/PlanTiles.hpp>
 #include <Tokkos/KokkosExt/Subgroup.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -25,9 +27,20 @@ inline int divideUp(int n, int divisor) {
 /// Of tiles with 16-bit counts, on a device.
 inline constexpr int most_tiles = 512;
 
+/// A team of a tile reads the whole table. With thousands of experts, as long
+/// as they fit into scratch memory, that asks for fewer and longer tiles.
+inline bool hasLongTableRows(int num_experts) {
+  return num_experts >= 1024 && num_experts < 16384;
+}
+inline int shortestTile(int num_experts) {
+  return hasLongTableRows(num_experts) ? 2048 : 1024;
+}
+
 /// Enough to occupy a device; fewer where the table would exceed 32 MB.
 inline int wantedTiles(int num_experts) {
-  return Kokkos::max(1, Kokkos::min(128, (8 << 20) / num_experts));
+  const int most =
+      hasLongTableRows(num_experts) && num_experts >= 4096 ? 64 : 128;
+  return Kokkos::max(1, Kokkos::min(most, (8 << 20) / num_experts));
 }
 
 /// The assignments are cut into tiles of this length.
@@ -46,7 +59,8 @@ int planTileLength([[maybe_unused]] const ExecutionSpace& space,
     // Whole passes of a team, and never so many tiles that the table, with a
     // count for every expert in every one, costs more than the assignments.
     const int length = divideUp(num_assignments, wantedTiles(num_experts));
-    if (length <= 1024) return 1024;
+    if (const int shortest = shortestTile(num_experts); length <= shortest)
+      return shortest;
     const int passes = divideUp(length, 4096) * 4096;
     return num_experts <= 1024 && passes > max_tile_length &&
                    divideUp(num_assignments, max_tile_length) <= most_tiles
@@ -63,8 +77,10 @@ int planMaxTiles(const ExecutionSpace& space, int num_assignments,
                        planTileLength(space, num_assignments, num_experts));
   // Tiles come in their largest numbers just before they grow.
   if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
-    tiles = Kokkos::max(tiles, Kokkos::min(wantedTiles(num_experts),
-                                           divideUp(num_assignments, 1024)));
+    tiles = Kokkos::max(
+        tiles,
+        Kokkos::min(wantedTiles(num_experts),
+                    divideUp(num_assignments, shortestTile(num_experts))));
     if (num_experts <= 1024)
       tiles = Kokkos::max(
           tiles,
@@ -73,50 +89,80 @@ int planMaxTiles(const ExecutionSpace& space, int num_assignments,
   return Kokkos::max(1, tiles);
 }
 
+/// What a team can use.
+struct TeamLimits {
+  int lanes;
+  int scratch_bytes;
+};
+
 /// Whether a team of this shape can have its scratch memory.
 template <class Keys>
-bool fitsIntoScratch(const TileShape& shape, const PlanData& plan, int lanes,
-                     bool single) {
-  return TileScratch::bytes(plan.numBins(), shape.team_size / lanes,
+bool fitsIntoScratch(const TileShape& shape, const PlanData& plan,
+                     const TeamLimits& limits, bool single) {
+  return TileScratch::bytes(plan.numBins(), shape.team_size / limits.lanes,
                             shape.passLength(), Keys::plain,
-                            single) <= tileScratchLimit(shape.team_size);
+                            single) <= limits.scratch_bytes;
 }
 
 /// The team for all assignments in one tile; none when several tiles are
 /// faster, or when the experts are too many.
 template <class Keys>
-TileShape singleTileShape(const PlanData& plan, int lanes) {
-  // With few experts a team is fast for longer.
-  const int n       = plan.num_assignments;
-  const int longest = plan.num_experts <= 32 ? 4096 : 3072;
+TileShape singleTileShape(const PlanData& plan, const TeamLimits& limits) {
+  // With few experts a team is fast for longer, with many a table is slow.
+  const int n = plan.num_assignments;
+  const int longest =
+      plan.num_experts <= 32 || plan.num_experts >= 2048 ? 4096 : 3072;
   if (n > longest) return {};
-  const TileShape shape = n <= 256    ? TileShape{256, 1}
-                          : n <= 1024 ? TileShape{256, 4}
-                          : n <= 2048 ? TileShape{512, 4}
-                                      : TileShape{512, 8};
-  if (fitsIntoScratch<Keys>(shape, plan, lanes, true)) return shape;
+  const TileShape shape =
+      n <= 256    ? TileShape{256, 1}
+      : n <= 1024 ? TileShape{256, 4}
+      : n <= 2048
+          ? plan.num_experts <= 32 ? TileShape{512, 4} : TileShape{256, 8}
+          : TileShape{512, 8};
+  if (fitsIntoScratch<Keys>(shape, plan, limits, true)) return shape;
   const TileShape smaller{128, 8};
   if (n <= smaller.passLength() &&
-      fitsIntoScratch<Keys>(smaller, plan, lanes, true))
+      fitsIntoScratch<Keys>(smaller, plan, limits, true))
     return smaller;
   return {};
 }
 
 /// The team for one of several tiles; none when the experts are too many.
 template <class Keys>
-TileShape manyTilesShape(const PlanData& plan, int lanes) {
-  for (const TileShape shape : {TileShape{512, 8}, TileShape{256, 8},
-                                TileShape{256, 4}, TileShape{128, 4}})
+TileShape manyTilesShape(const PlanData& plan, const TeamLimits& limits) {
+  for (const TileShape shape :
+       {TileShape{512, 8}, TileShape{512, 4}, TileShape{256, 8},
+        TileShape{256, 4}, TileShape{128, 4}})
     if (plan.tile_length >= shape.passLength() &&
-        fitsIntoScratch<Keys>(shape, plan, lanes, false))
+        fitsIntoScratch<Keys>(shape, plan, limits, false))
       return shape;
   return {};
+}
+
+/// False when the experts or the assignments are too many.
+template <int OfLane, class ExecutionSpace, class Keys>
+bool updatePlanFewExperts(const ExecutionSpace& space, const Keys& keys,
+                          const PlanData& plan) {
+  constexpr int lanes = KokkosExt::Subgroup<ExecutionSpace>::lanes;
+  const int n         = plan.num_assignments;
+  if (plan.num_experts > OfLane * lanes || n > 1024) return false;
+  if (n <= 512)
+    launchPlanFewExperts<2, OfLane>(
+        space, keys, plan, Kokkos::max(1, divideUp(n, 2 * lanes)) * lanes);
+  else
+    launchPlanFewExperts<4, OfLane>(space, keys, plan, 256);
+  return true;
 }
 
 /// On a device; false when the plan needs the algorithm for any size.
 template <class ExecutionSpace, class Keys>
 bool updatePlanInScratch(const ExecutionSpace& space, const Keys& keys,
                          const PlanData& plan) {
+  constexpr int lanes = KokkosExt::Subgroup<ExecutionSpace>::lanes;
+  if constexpr (lanes >= 32)
+    if (updatePlanFewExperts<1>(space, keys, plan) ||
+        updatePlanFewExperts<2>(space, keys, plan))
+      return true;
   if constexpr (Keys::plain) {
     constexpr int few_queries = 8192;
     if (plan.num_assignments <= 32 &&
@@ -128,14 +174,14 @@ bool updatePlanInScratch(const ExecutionSpace& space, const Keys& keys,
       return true;
     }
   }
-  constexpr int lanes = KokkosExt::Subgroup<ExecutionSpace>::lanes;
   if constexpr (lanes >= 32) {
-    if (const auto shape = singleTileShape<Keys>(plan, lanes);
+    const TeamLimits limits{lanes, KokkosExt::maxTeamScratch(space)};
+    if (const auto shape = singleTileShape<Keys>(plan, limits);
         shape.team_size > 0) {
       updatePlanSingleTile(space, keys, plan, shape);
       return true;
     }
-    if (const auto shape = manyTilesShape<Keys>(plan, lanes);
+    if (const auto shape = manyTilesShape<Keys>(plan, limits);
         shape.team_size > 0 && plan.tile_length <= max_tile_length) {
       updatePlanTiles(space, keys, plan, shape);
       return true;

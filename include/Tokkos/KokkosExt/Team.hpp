@@ -236,7 +236,7 @@ struct TeamLauncher<Kokkos::Cuda> {
   }
 
   /// Whether the kernel was compiled to wait, in the version that the device
-  /// runs; asked once.
+  /// runs; asked once. Graphs can hold such kernels since CUDA 12.3.
   template <class Functor>
   static bool waits(const std::string& label, const Kokkos::Cuda& space) {
     static std::mutex mutex;
@@ -247,7 +247,7 @@ struct TeamLauncher<Kokkos::Cuda> {
     if (is_new) {
       cudaFuncAttributes attributes{};
       check(label, cudaFuncGetAttributes(&attributes, runTeams<Functor>));
-      answer->second = attributes.ptxVersion >= 90;
+      answer->second = CUDART_VERSION >= 12030 && attributes.ptxVersion >= 90;
     }
     return answer->second;
   }
