@@ -79,8 +79,9 @@ void print(const char* name, const View& view) {
   std::cout << '\n';
 }
 
-template <class View>
-bool sameValues(const View& left, const View& right) {
+/// Both are contiguous and have their values in the same order.
+template <class Left, class Right>
+bool sameValues(const Left& left, const Right& right) {
   const auto a = onHost(left);
   const auto b = onHost(right);
   for (std::size_t i = 0; i < a.size(); ++i)
