@@ -76,10 +76,11 @@ void permuteGradient(const ExecutionSpace& space,
 
 /// The gradients of combine, in one pass over the rows.
 ///
-/// batch_gradient(row_of_assignment(t, k), h) = weights(t, k)
-///                                              * output_gradient(t, h)
-/// weights_gradient(t, k) = sum over h of output_gradient(t, h)
-///                          * batch(row_of_assignment(t, k), h)
+///     batch_gradient(row, h) = weights(t, k) * output_gradient(t, h)
+///     weights_gradient(t, k) = sum over h of output_gradient(t, h)
+///                              * batch(row, h)
+///
+/// with row = row_of_assignment(t, k).
 ///
 /// \param plan of the last updateDispatchPlan on this instance
 /// \param output_gradient T x H; float, double, half_t or bhalf_t, any layout
@@ -87,8 +88,7 @@ void permuteGradient(const ExecutionSpace& space,
 /// \param batch R x H with R >= plan.maxRows(T), as combine read it
 /// \param weights T x K
 /// \param batch_gradient R x H; padding rows become zeros, rows from num_rows
-/// on
-///   are not touched
+///   on are not touched
 /// \param weights_gradient T x K; 0 where the assignment has no row
 /// \throws std::invalid_argument when extents do not fit or an output shares
 ///   memory with an input or with the other output

@@ -24,7 +24,9 @@ enum class Score {
   selected_softmax  ///< over the chosen experts alone
 };
 
+/// How the router makes weights of logits.
 struct RouterOptions {
+  /// The function that makes a weight of a logit.
   Score score = Score::softmax;
   /// Divide a token's weights by their sum.
   bool normalize = false;
