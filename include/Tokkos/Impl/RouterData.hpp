@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_IMPL_ROUTERDATA_HPP
+#define TOKKOS_IMPL_ROUTERDATA_HPP
+
+#include <Tokkos/Impl/Exponential.hpp>
+#include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/RouterOptions.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace Tokkos::Impl {
+
+/// Logits are computed with in float, double in double.
+template <class Logit>
+using RouterReal =
+    std::conditional_t<std::is_same_v<std::remove_const_t<Logit>, double>,
+                       double, float>;
+
+/// A rank-2 View of any layout, so that kernels need not know the layout.
+template <class T>
+struct RouterMatrix {
+  T* data                    = nullptr;
+  std::int64_t row_stride    = 0;
+  std::int64_t column_stride = 0;
+
+  RouterMatrix() = default;
+  template <class View>
+  explicit RouterMatrix(const View& view)
+      : data(view.data()),
+        row_stride(static_cast<std::int64_t>(view.stride(0))),
+        column_stride(static_cast<std::int64_t>(view.stride(1))) {}
+
+  KOKKOS_FUNCTION T& operator()(std::int64_t row, std::int64_t column) const {
+    return data[row * row_stride + column * column_stride];
+  }
+};
+
+template <class Real>
+KOKKOS_FORCEINLINE_FUNCTION Real minusInfinity() {
+  return -Kokkos::Experimental::infinity_v<Real>;
+}
+
+/// A logit or a key as it takes part: excluded ones, NaN among them, are
+/// -infinity, and +infinity is the largest finite number.
+template <class Real>
+KOKKOS_FORCEINLINE_FUNCTION Real participating(Real x) {
+  constexpr Real largest = Kokkos::Experimental::finite_max_v<Real>;
+  return KokkosExt::smaller(KokkosExt::larger(x, minusInfinity<Real>()),
+                            largest);
+}
+
+template <class Real>
+KOKKOS_FORCEINLINE_FUNCTION bool isExcluded(Real x) {
+  return !(x > minusInfinity<Real>());
+}
+
+/// What makes scores of a row of logits: for a softmax, the largest logit
+/// (after the soft cap) and the sum of the exponentials.
+template <class Real>
+struct ScoreOfRow {
+  Real maximum     = 0;
+  Real denominator = 1;
+};
+
+/// The arguments of routeTopK, all that a kernel needs.
+template <class Logit_, class Id_, class Weight_>
+struct RouterData {
+  using Logit  = Logit_;
+  using Id     = Id_;
+  using Weight = Weight_;
+  using Real   = RouterReal<Logit>;
+
+  RouterMatrix<const Logit> logits;
+  RouterMatrix<Id> expert_ids;
+  RouterMatrix<Weight> weights;
+  int num_tokens, num_experts, top_k;
+
+  const bool* mask;
+  Real soft_cap;  // 0: none
+  Score score;
+  const float* bias;
+  int num_groups, kept_groups, group_size;
+  std::uint64_t inverse_group_size;  // 2^32 / group_size, rounded up
+  int best_of_group;   // the group's score is the sum of its best so many
+  bool limits_groups;  // some groups are not kept
+  bool keyed_by_score;  // the selection key is score + bias, not the logit
+  bool normalize;
+  Real floor, epsilon, scale;
+  const float* expert_scale;
+  int num_shared;
+  Real shared_weight;
+
+  /// True when nothing but a softmax and `normalize` is asked for.
+  bool isPlain() const {
+    return mask == nullptr && soft_cap == 0 &&
+           (score == Score::softmax || score == Score::selected_softmax) &&
+           bias == nullptr && !limits_groups && floor == 0 && epsilon == 0 &&
+           scale == 1 && expert_scale == nullptr && num_shared == 0;
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION Real logit(int token, int expert) const {
+    return participating(static_cast<Real>(logits(token, expert)));
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION Real capped(Real x) const {
+    return soft_cap == 0 ? x
+                         : KokkosExt::multiply(soft_cap,
+                                               hyperbolicTangent(
+                                                   KokkosExt::divide(
+                                                       x, soft_cap)));
+  }
+
+  /// The term of a softmax; 0 for an excluded expert.
+  KOKKOS_FORCEINLINE_FUNCTION Real term(Real x, Real maximum) const {
+    const Real y = exponential(KokkosExt::add(capped(x), -maximum));
+    return isExcluded(x) ? Real(0) : y;
+  }
+
+  /// Calls f with the function that gives the score of a logit that is not
+  /// excluded, before any softmax over the chosen.
+  template <class F>
+  KOKKOS_FORCEINLINE_FUNCTION void withScore(const ScoreOfRow<Real>& row,
+                                             const F& f) const {
+    switch (score) {
+      case Score::softmax:
+        f([&](Real x) {
+          return KokkosExt::divide(term(x, row.maximum), row.denominator);
+        });
+        break;
+      case Score::sigmoid: f([&](Real x) { return sigmoid(capped(x)); }); break;
+      case Score::sqrt_softplus:
+        f([&](Real x) { return KokkosExt::squareRoot(softplus(capped(x))); });
+        break;
+      default: f([&](Real x) { return KokkosExt::add(capped(x), Real(0)); });
+    }
+  }
+
+  KOKKOS_FUNCTION Real scoreOf(Real x, const ScoreOfRow<Real>& row) const {
+    Real result = 0;
+    withScore(row, [&](const auto& score_of) { result = score_of(x); });
+    return result;
+  }
+
+  /// What an expert is chosen by where that is its score and bias; x is its
+  /// participating logit.
+  KOKKOS_FORCEINLINE_FUNCTION Real keyOfScore(Real x, Real score_of_x,
+                                              int expert) const {
+    if (isExcluded(x)) return x;
+    return participating(
+        bias == nullptr
+            ? score_of_x
+            : KokkosExt::add(score_of_x, static_cast<Real>(bias[expert])));
+  }
+
+  KOKKOS_FUNCTION Real keyOf(Real x, int expert,
+                             const ScoreOfRow<Real>& row) const {
+    return keyed_by_score ? keyOfScore(x, scoreOf(x, row), expert) : x;
+  }
+
+  /// expert / group_size, by a product where that is exact.
+  KOKKOS_FUNCTION int groupOf(int expert) const {
+    if (num_experts >= 65536) return expert / group_size;
+    return static_cast<int>(static_cast<std::uint64_t>(expert) *
+                                inverse_group_size >>
+                            32);
+  }
+
+  /// The weight that is left of w after the division by `total`, the sum of the
+  /// token's weights.
+  KOKKOS_FUNCTION Real normalized(Real w, Real total) const {
+    const Real divisor = KokkosExt::add(KokkosExt::larger(total, floor), epsilon);
+    return divisor == 0 ? Real(0) : KokkosExt::divide(w, divisor);
+  }
+
+  KOKKOS_FUNCTION Real scaled(Real w, int expert) const {
+    w = KokkosExt::multiply(w, scale);
+    return expert_scale == nullptr
+               ? w
+               : KokkosExt::multiply(w,
+                                     static_cast<Real>(expert_scale[expert]));
+  }
+
+  KOKKOS_FUNCTION bool isMasked(int token) const {
+    return mask != nullptr && !mask[token];
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION void write(int token, int k, int expert,
+                                         Real w) const {
+    expert_ids(token, k) = static_cast<Id>(expert);
+    weights(token, k)    = static_cast<Weight>(w);
+  }
+
+  /// Column k of a token that takes no part, or a column of a shared expert.
+  KOKKOS_FUNCTION void writeMasked(int token, int k) const {
+    write(token, k, -1, Real(0));
+  }
+  KOKKOS_FUNCTION void writeShared(int token, int i) const {
+    write(token, top_k + i, num_experts + i, shared_weight);
+  }
+};
+
+}  // namespace Tokkos::Impl
+
+#endif
