@@ -11,6 +11,7 @@
 #include <Tokkos/Router.hpp>
 #include <Tokkos/DispatchPlan.hpp>
 #include <Tokkos/Permute.hpp>
+#include <Tokkos/Gradients.hpp>
 #include <Tokkos/Crs.hpp>
 #include <Tokkos/Stages.hpp>
 

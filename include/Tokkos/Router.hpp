@@ -86,7 +86,8 @@ void routeTopK(const ExecutionSpace& space, const Logits& logits,
                     KokkosExt::is_accessible_v<ExecutionSpace, Weights>,
                 "Tokkos::routeTopK: the execution space must reach every View");
   constexpr auto function = "Tokkos::routeTopK";
-  Impl::checkRouterArguments(function, logits, expert_ids, weights, options);
+  Impl::checkRouterArguments(function, logits, expert_ids, weights, "weights",
+                             options);
   Impl::checkDisjoint(function, "logits", Impl::memoryRegion(logits), "weights",
                       Impl::memoryRegion(weights));
   Impl::checkDisjoint(function, "logits", Impl::memoryRegion(logits),

@@ -94,6 +94,32 @@ class RouterRegisters {
     return 4 * (lane + lanes * (i / 4)) + i % 4;
   }
 
+  /// Writes the numbers of the experts that there are. `aligned`: a chunk can
+  /// be written as one word.
+  template <class T>
+  KOKKOS_FORCEINLINE_FUNCTION void store(const RouterMatrix<T>& matrix,
+                                         bool aligned, int num_experts,
+                                         int token, int lane) const {
+    struct alignas(4 * sizeof(T)) Chunk {
+      T x[4];
+    };
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      const int first = expertAt(4 * c, lane);
+      if (first >= num_experts) return;
+      if (aligned) {
+        Chunk chunk;
+        KokkosExt::unrolledLoop<4>(
+            [&](int i) { chunk.x[i] = static_cast<T>(m_x[4 * c + i]); });
+        *reinterpret_cast<Chunk*>(&matrix(token, first)) = chunk;
+      } else {
+        KokkosExt::unrolledLoop<4>([&](int i) {
+          if (first + i < num_experts)
+            matrix(token, first + i) = static_cast<T>(m_x[4 * c + i]);
+        });
+      }
+    });
+  }
+
  private:
   KOKKOS_FORCEINLINE_FUNCTION void loadChunks(const Data& data,
                                               const typename Data::Logit* row,
@@ -216,10 +242,12 @@ class RouterMemory {
 
   KOKKOS_FUNCTION Real at(int expert) const {
     const Real x = m_data.logit(m_token, expert);
-    if (!m_keyed) return x;
-    if (m_kept != nullptr && m_kept[m_data.groupOf(expert)] == 0)
-      return minusInfinity<Real>();
-    return m_data.keyOf(x, expert, m_score);
+    if constexpr (Data::has_options) {
+      if (m_kept != nullptr && m_kept[m_data.groupOf(expert)] == 0)
+        return minusInfinity<Real>();
+      if (m_keyed) return m_data.keyOf(x, expert, m_score);
+    }
+    return x;
   }
 
   template <class F>
@@ -285,8 +313,11 @@ struct alignas(2 * sizeof(Real)) RouterChoice {
 /// algorithms for graphics processing units" (2012).
 ///
 /// The row is in registers, or, with chunks = 0, in scratch memory.
-template <class ExecutionSpace, class Data, int lanes, int chunks, bool plain>
+template <class ExecutionSpace, class Data, int lanes, int chunks,
+          RouterUse use>
 struct RouteLanes {
+  static constexpr bool plain = use != RouterUse::general;
+
   using Team   = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
   using Lanes  = KokkosExt::Lanes<ExecutionSpace, lanes>;
   using Real   = typename Data::Real;
@@ -344,8 +375,15 @@ struct RouteLanes {
     return scratch;
   }
 
+  KOKKOS_FORCEINLINE_FUNCTION bool limitsGroups() const {
+    if constexpr (plain)
+      return false;
+    else
+      return data.limits_groups;
+  }
+
   KOKKOS_FORCEINLINE_FUNCTION int rowSize() const {
-    if (in_registers && (plain || !data.limits_groups)) return 0;
+    if (in_registers && !limitsGroups()) return 0;
     return RouterScratch<Data, lanes>::numPlaces(data.num_experts);
   }
 
@@ -353,8 +391,8 @@ struct RouteLanes {
     std::size_t bytes =
         sizeof(Choice) * static_cast<std::size_t>(num_places + data.top_k) +
         sizeof(Real) * static_cast<std::size_t>(data.top_k + rowSize());
-    if (!plain && data.limits_groups)
-      bytes += RouterGroups<Real>::scratchBytes(data);
+    if constexpr (!plain)
+      if (data.limits_groups) bytes += RouterGroups<Real>::scratchBytes(data);
     return static_cast<int>((bytes + 15) / 16 * 16);
   }
 
@@ -382,13 +420,14 @@ struct RouteLanes {
     if (!is_done) {
       // Rare where the row is in registers: short code for it.
       if constexpr (in_registers)
-        chooseByRank(memory, lane, scratch, bound);
+        chooseByRank<typename Lanes::Alone>(memory, lane, scratch, bound);
       else
-        chooseByRank(row, lane, scratch, bound);
+        chooseByRank<Lanes>(row, lane, scratch, bound);
     }
     if constexpr (plain) {
       score.maximum = scratch.chosen[0].key;
-      if (data.score == Score::softmax) sumTerms(row, lane, score);
+      if (use == RouterUse::softmax || data.score == Score::softmax)
+        sumTerms(row, lane, score);
     }
     weigh(token, lane, writes, scratch, score);
   }
@@ -408,13 +447,12 @@ struct RouteLanes {
   KOKKOS_FORCEINLINE_FUNCTION void sumTerms(const Row& row, int lane,
                                             ScoreOfRow<Real>& score) const {
     const Real maximum = score.maximum;
-    if (plain || data.soft_cap == 0)
-      score.denominator = row.template sum<Lanes>(lane, [&](Real x) {
+    score.denominator  = row.template sum<Lanes>(lane, [&](Real x) {
+      if constexpr (plain)
         return exponential(KokkosExt::add(x, -maximum));
-      });
-    else
-      score.denominator = row.template sum<Lanes>(
-          lane, [&](Real x) { return data.term(x, maximum); });
+      else
+        return data.term(x, maximum);
+    });
   }
 
   /// Turns logits into keys.
@@ -531,17 +569,17 @@ struct RouteLanes {
     return true;
   }
 
-  template <class AnyRow, class Predicate>
+  template <class AnyLanes, class AnyRow, class Predicate>
   KOKKOS_FORCEINLINE_FUNCTION static int countThat(const AnyRow& row, int lane,
                                                    const Predicate& predicate) {
     int count = 0;
     row.forEach(lane, [&](Real x, int expert) {
       if (predicate(x, expert)) ++count;
     });
-    return Lanes::sum(count);
+    return AnyLanes::sum(count);
   }
 
-  template <class AnyRow>
+  template <class AnyLanes, class AnyRow>
   KOKKOS_FORCEINLINE_FUNCTION void chooseByRank(const AnyRow& row, int lane,
                                                 const Scratch& scratch,
                                                 Real bound) const {
@@ -549,7 +587,7 @@ struct RouteLanes {
       return x >= key && (!isExcluded(x) || isEligible(expert, scratch));
     };
     const auto numReaching = [&](Real key) {
-      return countThat(row, lane, [&](Real x, int expert) {
+      return countThat<AnyLanes>(row, lane, [&](Real x, int expert) {
         return reaches(x, expert, key);
       });
     };
@@ -574,22 +612,22 @@ struct RouteLanes {
     }
     int end = data.num_experts;
     if (num_found > num_places)
-      end = endOfTied(row, lane, scratch, key, data.top_k - num_above);
-    collect(row, lane, scratch, num_found, [&](Real x, int expert) {
+      end = endOfTied<AnyLanes>(row, lane, scratch, key, data.top_k - num_above);
+    collect<AnyLanes>(row, lane, scratch, num_found, [&](Real x, int expert) {
       return reaches(x, expert, key) && (x > key || expert < end);
     });
-    rank(lane, scratch, num_found);
+    rank<AnyLanes>(lane, scratch, num_found);
   }
 
   /// `needed` experts with this key have lower ids.
-  template <class AnyRow>
+  template <class AnyLanes, class AnyRow>
   KOKKOS_FORCEINLINE_FUNCTION int endOfTied(const AnyRow& row, int lane,
                                             const Scratch& scratch, Real key,
                                             int needed) const {
     int begin = 0, end = data.num_experts;
     while (end - begin > 1) {
       const int middle = begin + (end - begin) / 2;
-      const int count  = countThat(row, lane, [&](Real x, int expert) {
+      const int count  = countThat<AnyLanes>(row, lane, [&](Real x, int expert) {
         return x == key && expert < middle && isEligible(expert, scratch);
       });
       if (count >= needed)
@@ -600,7 +638,7 @@ struct RouteLanes {
     return end;
   }
 
-  template <class AnyRow, class Predicate>
+  template <class AnyLanes, class AnyRow, class Predicate>
   KOKKOS_FORCEINLINE_FUNCTION void collect(const AnyRow& row, int lane,
                                            const Scratch& scratch,
                                            int& num_found,
@@ -608,16 +646,17 @@ struct RouteLanes {
     num_found = 0;
     row.forEach(lane, [&](Real x, int expert) {
       const bool found   = predicate(x, expert);
-      const unsigned set = Lanes::ballot(found, lane);
+      const unsigned set = AnyLanes::ballot(found, lane);
       if (found)
         scratch.places[num_found + Kokkos::Experimental::popcount_builtin(
                                        set & ((1u << lane) - 1u))] =
             Choice{x, expert};
       num_found += Kokkos::Experimental::popcount_builtin(set);
     });
-    Lanes::sync();
+    AnyLanes::sync();
   }
 
+  template <class AnyLanes>
   KOKKOS_FORCEINLINE_FUNCTION void rank(int lane, const Scratch& scratch,
                                         int num_found) const {
     for (int c = lane; c < num_found; c += lanes) {
@@ -628,7 +667,7 @@ struct RouteLanes {
       });
       if (num_before < data.top_k) scratch.chosen[num_before] = candidate;
     }
-    Lanes::sync();
+    AnyLanes::sync();
   }
 
   KOKKOS_FORCEINLINE_FUNCTION static Real sumOf(const Real* weights, int n) {
@@ -684,24 +723,27 @@ struct RouteLanes {
                                          const Scratch& scratch,
                                          ScoreOfRow<Real>& score) const {
     const int top_k     = data.top_k;
-    const bool selected = data.score == Score::selected_softmax;
+    const bool sums     = use != RouterUse::softmax;
+    const bool selected = sums && data.score == Score::selected_softmax;
+    const bool divides  = sums && (selected || data.normalize);
     if (selected) score.maximum = maximumOfChosen(token, lane, scratch);
-    if (selected || data.normalize) {
-      for (int k = lane; k < top_k; k += lanes)
+    if (divides) {
+      KokkosExt::rolledLoop(lane, top_k, lanes, [&](int k) {
         scratch.weights[k] =
             weightOf(token, scratch.chosen[k], score, selected);
+      });
       Lanes::sync();
       if (selected && data.normalize) {
         const Real denominator = sumOf(scratch.weights, top_k);
         Lanes::sync();
-        for (int k = lane; k < top_k; k += lanes)
+        KokkosExt::rolledLoop(lane, top_k, lanes, [&](int k) {
           scratch.weights[k] = share(scratch.weights[k], denominator);
+        });
         Lanes::sync();
       }
     }
-    const bool divides = selected || data.normalize;
     const Real total   = divides ? sumOf(scratch.weights, top_k) : Real(1);
-    for (int k = lane; k < top_k; k += lanes) {
+    KokkosExt::rolledLoop(lane, top_k, lanes, [&](int k) {
       const Choice choice = scratch.chosen[k];
       Real w = divides ? scratch.weights[k]
                        : weightOf(token, choice, score, selected);
@@ -715,7 +757,7 @@ struct RouteLanes {
         w = isExcluded(choice.key) ? Real(0) : data.scaled(w, choice.expert);
       }
       if (writes) data.write(token, k, choice.expert, w);
-    }
+    });
     if constexpr (!plain)
       for (int i = lane; i < data.num_shared; i += lanes)
         if (writes) data.writeShared(token, i);

@@ -24,13 +24,18 @@ namespace Tokkos::Impl {
 
 inline constexpr auto route_label = "Tokkos::routeTopK::route";
 
-/// True when four logits can be read as one word.
+/// True when four numbers of a row can be read or written as one word.
+template <class T>
+bool hasAlignedChunks(const RouterMatrix<T>& matrix, int num_tokens,
+                      int num_experts) {
+  return matrix.column_stride == 1 && num_experts % 4 == 0 &&
+         (num_tokens == 1 || matrix.row_stride % 4 == 0) &&
+         reinterpret_cast<std::uintptr_t>(matrix.data) % (4 * sizeof(T)) == 0;
+}
+
 template <class Data>
 bool hasAlignedChunks(const Data& data) {
-  constexpr std::size_t size = 4 * sizeof(typename Data::Logit);
-  return data.logits.column_stride == 1 && data.num_experts % 4 == 0 &&
-         (data.num_tokens == 1 || data.logits.row_stride % 4 == 0) &&
-         reinterpret_cast<std::uintptr_t>(data.logits.data) % size == 0;
+  return hasAlignedChunks(data.logits, data.num_tokens, data.num_experts);
 }
 
 inline int numTeams(int num_tokens, int tokens_of_team) {
@@ -60,15 +65,15 @@ void routeInRounds(const ExecutionSpace& space, const Data& data) {
       Route{data, scratch});
 }
 
-template <int lanes, int chunks, class ExecutionSpace, class Data>
+template <int lanes, RouterUse use, class ExecutionSpace, class Data>
 void routeSmall(const ExecutionSpace& space, const Data& data) {
   constexpr int team_size = 128;
   KokkosExt::parallelFor(
       route_label,
       Kokkos::TeamPolicy<ExecutionSpace, Kokkos::LaunchBounds<team_size>>(
           space, numTeams(data.num_tokens, team_size / lanes), team_size, 1),
-      RouteSmall<ExecutionSpace, Data, lanes, chunks>{data,
-                                                      hasAlignedChunks(data)});
+      RouteSmall<ExecutionSpace, Data, lanes, use>{data,
+                                                   hasAlignedChunks(data)});
 }
 
 /// Teams per multiprocessor that registers are shared out for.
@@ -76,13 +81,14 @@ constexpr unsigned numResidentTeams(int chunks) {
   return chunks <= 2 ? 12 : chunks == 3 ? 10 : 8;
 }
 
-template <int lanes, int chunks, bool plain, class ExecutionSpace, class Data>
+template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
+          class Data>
 void routeByLanes(const ExecutionSpace& space, const Data& data) {
   using Policy =
       Kokkos::TeamPolicy<ExecutionSpace,
                          Kokkos::LaunchBounds<128, numResidentTeams(chunks)>>;
   constexpr int most_scratch = 32 * 1024;
-  const RouteLanes<ExecutionSpace, Data, lanes, chunks, plain> functor(
+  const RouteLanes<ExecutionSpace, Data, lanes, chunks, use> functor(
       data, hasAlignedChunks(data));
   // At least a warp to a team.
   const int fewest_tokens = KokkosExt::max_lanes_v<ExecutionSpace> / lanes;
@@ -107,45 +113,65 @@ inline constexpr int max_scratch_experts = 32768 / static_cast<int>(sizeof(Real)
 /// More choices than these have no room in scratch memory.
 inline constexpr int max_ranked_choices = 256;
 
-template <bool plain, class ExecutionSpace, class Data>
+template <RouterUse use, class ExecutionSpace, class Data>
 void routeByWarps(const ExecutionSpace& space, const Data& data) {
   if (data.num_experts > max_register_experts ||
       data.top_k > max_register_choices)
-    routeByLanes<32, 0, plain>(space, data);
+    routeByLanes<32, 0, use>(space, data);
   else if (data.num_experts <= 128)
-    routeByLanes<32, 1, plain>(space, data);
+    routeByLanes<32, 1, use>(space, data);
   else if (data.num_experts <= 256)
-    routeByLanes<32, 2, plain>(space, data);
+    routeByLanes<32, 2, use>(space, data);
   else if (data.num_experts <= 384)
-    routeByLanes<32, 3, plain>(space, data);
+    routeByLanes<32, 3, use>(space, data);
   else
-    routeByLanes<32, 4, plain>(space, data);
+    routeByLanes<32, 4, use>(space, data);
+}
+
+/// A softmax: few experts need only a part of a warp. With few tokens two lanes
+/// to a token are faster than one.
+template <RouterUse use, class ExecutionSpace, class Data>
+void routePlain(const ExecutionSpace& space, const Data& data) {
+  constexpr int few_tokens = 16384;
+  if (data.num_experts <= 8 && data.num_tokens <= few_tokens)
+    routeSmall<2, use>(space, data);
+  else if (data.num_experts <= 8)
+    routeSmall<1, use>(space, data);
+  else if (data.num_experts <= 32 && data.top_k <= max_register_choices)
+    routeByLanes<8, 1, use>(space, data);
+  else if (data.num_experts <= 64 && data.top_k <= max_register_choices)
+    routeByLanes<16, 1, use>(space, data);
+  else
+    routeByWarps<use>(space, data);
+}
+
+template <class ExecutionSpace, class Data>
+void routeOnDevice(const ExecutionSpace& space, const Data& data) {
+  const typename Data::Base& plain_data = data;
+  if (data.top_k > max_ranked_choices ||
+      data.num_experts > max_scratch_experts<typename Data::Real>)
+    routeInRounds(space, data);
+  else if (data.use() == RouterUse::softmax)
+    routePlain<RouterUse::softmax>(space, plain_data);
+  else if (data.use() == RouterUse::sums)
+    routePlain<RouterUse::sums>(space, plain_data);
+  else if (data.soft_cap != 0)
+    routeByLanes<32, 0, RouterUse::general>(space, data);
+  else
+    routeByWarps<RouterUse::general>(space, data.withoutCap());
 }
 
 template <class ExecutionSpace, class Data>
 void route(const ExecutionSpace& space, const Data& data) {
-  if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+  if constexpr (KokkosExt::max_lanes_v<ExecutionSpace> == 32)
+    routeOnDevice(space, data);
+  else if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>)
     if (data.num_experts <= RouteHost<Data>::max_experts)
       routeOnHost(space, data);
     else
       routeInRounds(space, data);
-  } else if constexpr (KokkosExt::max_lanes_v<ExecutionSpace> == 32) {
-    if (data.top_k > max_ranked_choices ||
-        data.num_experts > max_scratch_experts<typename Data::Real>)
-      routeInRounds(space, data);
-    else if (!data.isPlain())
-      routeByWarps<false>(space, data);
-    else if (data.num_experts <= 8)
-      routeSmall<1, 2>(space, data);
-    else if (data.num_experts <= 32 && data.top_k <= max_register_choices)
-      routeByLanes<8, 1, true>(space, data);
-    else if (data.num_experts <= 64 && data.top_k <= max_register_choices)
-      routeByLanes<16, 1, true>(space, data);
-    else
-      routeByWarps<true>(space, data);
-  } else {
+  else
     routeInRounds(space, data);
-  }
 }
 
 }  // namespace Tokkos::Impl

@@ -67,6 +67,7 @@ void checkRouterGroups(std::string_view function, const Options& options,
 template <class Logits, class ExpertIds, class Weights, class Options>
 void checkRouterArguments(std::string_view function, const Logits& logits,
                           const ExpertIds& expert_ids, const Weights& weights,
+                          const std::string& weights_name,
                           const Options& options) {
   checkRange(function, "logits.extent(0)",
              static_cast<std::int64_t>(logits.extent(0)), 0, INT_MAX, "");
@@ -87,10 +88,10 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
                "K and the shared experts, K at most E = logits.extent(1)");
   checkExtent(function, "expert_ids", 0, expert_ids.extent(0), logits.extent(0),
               "logits.extent(0)");
-  checkExtent(function, "weights", 0, weights.extent(0), logits.extent(0),
+  checkExtent(function, weights_name, 0, weights.extent(0), logits.extent(0),
               "logits.extent(0)");
-  checkExtent(function, "weights", 1, weights.extent(1), expert_ids.extent(1),
-              "expert_ids.extent(1)");
+  checkExtent(function, weights_name, 1, weights.extent(1),
+              expert_ids.extent(1), "expert_ids.extent(1)");
 
   checkOptionalExtent(function, "options.mask", options.mask, logits.extent(0),
                       "logits.extent(0)");
@@ -116,9 +117,9 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
 template <class Logits, class ExpertIds, class Weights, class Options>
 auto makeRouterData(const Logits& logits, const ExpertIds& expert_ids,
                     const Weights& weights, const Options& options) {
-  using Data = RouterData<typename Logits::non_const_value_type,
-                          typename ExpertIds::value_type,
-                          typename Weights::value_type>;
+  using Data = FullRouterData<typename Logits::non_const_value_type,
+                              typename ExpertIds::value_type,
+                              typename Weights::value_type>;
   using Real = typename Data::Real;
   Data data{};
   data.logits      = RouterMatrix<const typename Data::Logit>(logits);

@@ -68,7 +68,14 @@ struct ScoreOfRow {
   Real denominator = 1;
 };
 
-/// The arguments of routeTopK, all that a kernel needs.
+/// What a kernel is made for: options cost only where they are used.
+enum class RouterUse {
+  softmax,  ///< a softmax over all experts and nothing else
+  sums,     ///< a softmax and a sum over the choices
+  general   ///< everything
+};
+
+/// The arguments of routeTopK that every kernel needs.
 template <class Logit_, class Id_, class Weight_>
 struct RouterData {
   using Logit  = Logit_;
@@ -76,44 +83,119 @@ struct RouterData {
   using Weight = Weight_;
   using Real   = RouterReal<Logit>;
 
+  static constexpr bool has_options = false;
+
   RouterMatrix<const Logit> logits;
   RouterMatrix<Id> expert_ids;
   RouterMatrix<Weight> weights;
   int num_tokens, num_experts, top_k;
+  Score score;
+  bool normalize;
+
+  KOKKOS_FORCEINLINE_FUNCTION Real logit(int token, int expert) const {
+    return participating(static_cast<Real>(logits(token, expert)));
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION void write(int token, int k, int expert,
+                                         Real w) const {
+    expert_ids(token, k) = static_cast<Id>(expert);
+    weights(token, k)    = static_cast<Weight>(w);
+  }
+};
+
+/// The arguments with all options. A soft cap makes long code, which most
+/// kernels leave out.
+template <class Logit, class Id, class Weight, bool can_cap = true>
+struct FullRouterData : RouterData<Logit, Id, Weight> {
+  using Base = RouterData<Logit, Id, Weight>;
+  using typename Base::Real;
+  using Base::logit;
+  using Base::normalize;
+  using Base::num_experts;
+  using Base::score;
+  using Base::top_k;
+  using Base::write;
+
+  static constexpr bool has_options = true;
 
   const bool* mask;
   Real soft_cap;  // 0: none
-  Score score;
   const float* bias;
   int num_groups, kept_groups, group_size;
   std::uint64_t inverse_group_size;  // 2^32 / group_size, rounded up
   int best_of_group;   // the group's score is the sum of its best so many
   bool limits_groups;  // some groups are not kept
   bool keyed_by_score;  // the selection key is score + bias, not the logit
-  bool normalize;
   Real floor, epsilon, scale;
   const float* expert_scale;
   int num_shared;
   Real shared_weight;
 
-  /// True when nothing but a softmax and `normalize` is asked for.
-  bool isPlain() const {
-    return mask == nullptr && soft_cap == 0 &&
-           (score == Score::softmax || score == Score::selected_softmax) &&
-           bias == nullptr && !limits_groups && floor == 0 && epsilon == 0 &&
-           scale == 1 && expert_scale == nullptr && num_shared == 0;
+  /// pre-condition: soft_cap == 0
+  FullRouterData<Logit, Id, Weight, false> withoutCap() const {
+    FullRouterData<Logit, Id, Weight, false> data{};
+    static_cast<Base&>(data) = *this;
+    data.mask                = mask;
+    data.bias                = bias;
+    data.num_groups          = num_groups;
+    data.kept_groups         = kept_groups;
+    data.group_size          = group_size;
+    data.inverse_group_size  = inverse_group_size;
+    data.best_of_group       = best_of_group;
+    data.limits_groups       = limits_groups;
+    data.keyed_by_score      = keyed_by_score;
+    data.floor               = floor;
+    data.epsilon             = epsilon;
+    data.scale               = scale;
+    data.expert_scale        = expert_scale;
+    data.num_shared          = num_shared;
+    data.shared_weight       = shared_weight;
+    return data;
   }
 
-  KOKKOS_FORCEINLINE_FUNCTION Real logit(int token, int expert) const {
-    return participating(static_cast<Real>(logits(token, expert)));
+  RouterUse use() const {
+    const bool is_plain =
+        mask == nullptr && soft_cap == 0 &&
+        (score == Score::softmax || score == Score::selected_softmax) &&
+        bias == nullptr && !limits_groups && floor == 0 && epsilon == 0 &&
+        scale == 1 && expert_scale == nullptr && num_shared == 0;
+    if (!is_plain) return RouterUse::general;
+    return score == Score::softmax && !normalize ? RouterUse::softmax
+                                                 : RouterUse::sums;
   }
 
   KOKKOS_FORCEINLINE_FUNCTION Real capped(Real x) const {
-    return soft_cap == 0 ? x
-                         : KokkosExt::multiply(soft_cap,
-                                               hyperbolicTangent(
-                                                   KokkosExt::divide(
-                                                       x, soft_cap)));
+    if constexpr (can_cap) {
+      if (soft_cap != 0)
+        return KokkosExt::multiply(
+            soft_cap, hyperbolicTangent(KokkosExt::divide(x, soft_cap)));
+    }
+    return x;
+  }
+
+  /// The derivative of capped(x).
+  KOKKOS_FORCEINLINE_FUNCTION Real slopeOfCap(Real x) const {
+    if constexpr (can_cap) {
+      if (soft_cap != 0) {
+        const Real y = hyperbolicTangent(KokkosExt::divide(x, soft_cap));
+        return KokkosExt::add(Real(1), -KokkosExt::multiply(y, y));
+      }
+    }
+    return Real(1);
+  }
+
+  /// The derivative of scoreOf by the capped logit, for the scores of one
+  /// expert alone; `score_of_x` is scoreOf(x).
+  KOKKOS_FUNCTION Real slopeOfScore(Real x, Real score_of_x) const {
+    if (score == Score::sigmoid)
+      return KokkosExt::multiply(score_of_x,
+                                 KokkosExt::add(Real(1), -score_of_x));
+    if (score == Score::sqrt_softplus)
+      return score_of_x == 0
+                 ? Real(0)
+                 : KokkosExt::divide(sigmoid(capped(x)),
+                                     KokkosExt::add(score_of_x, score_of_x));
+    return Real(1);
   }
 
   /// The term of a softmax; 0 for an excluded expert.
@@ -188,12 +270,6 @@ struct RouterData {
 
   KOKKOS_FUNCTION bool isMasked(int token) const {
     return mask != nullptr && !mask[token];
-  }
-
-  KOKKOS_FORCEINLINE_FUNCTION void write(int token, int k, int expert,
-                                         Real w) const {
-    expert_ids(token, k) = static_cast<Id>(expert);
-    weights(token, k)    = static_cast<Weight>(w);
   }
 
   /// Column k of a token that takes no part, or a column of a shared expert.

@@ -18,15 +18,25 @@ inline constexpr int max_lanes_v = 1;
 
 /// `n` neighbouring threads of a team (of vector length 1) that work on one
 /// thing: n is a power of two up to max_lanes_v, the threads' ranks in the team
-/// run from a multiple of n. All lanes of a warp must call a function together,
-/// also where they work on different things.
-template <class ExecutionSpace, int n>
+/// run from a multiple of n. `together`: all lanes of a warp call a function
+/// together, also where they work on different things; otherwise the n lanes
+/// do, which costs more.
+template <class ExecutionSpace, int n, bool together = true>
 struct Lanes {
   static_assert(n == 1);
+
+  /// The same lanes, where others of their warp go another way.
+  using Alone = Lanes<ExecutionSpace, n, false>;
 
   /// The value of lane `lane ^ distance`; distance < n.
   template <class T>
   KOKKOS_FORCEINLINE_FUNCTION static T exchange(T value, int /*distance*/) {
+    return value;
+  }
+
+  /// The value of one lane.
+  template <class T>
+  KOKKOS_FORCEINLINE_FUNCTION static T broadcast(T value, int /*lane*/) {
     return value;
   }
 
@@ -53,15 +63,27 @@ struct Lanes {
 template <>
 inline constexpr int max_lanes_v<Kokkos::Cuda> = 32;
 
-template <int n>
-struct Lanes<Kokkos::Cuda, n> {
+template <int n, bool together>
+struct Lanes<Kokkos::Cuda, n, together> {
   static_assert(n >= 1 && n <= 32 && (n & (n - 1)) == 0);
+
+  using Alone = Lanes<Kokkos::Cuda, n, false>;
 
   template <class T>
   KOKKOS_FORCEINLINE_FUNCTION static T exchange(T value,
                                                 [[maybe_unused]] int distance) {
 #ifdef __CUDA_ARCH__
-    return __shfl_xor_sync(0xffffffffu, value, distance);
+    return __shfl_xor_sync(callers(), value, distance);
+#else
+    return value;
+#endif
+  }
+
+  template <class T>
+  KOKKOS_FORCEINLINE_FUNCTION static T broadcast(T value,
+                                                 [[maybe_unused]] int lane) {
+#ifdef __CUDA_ARCH__
+    return __shfl_sync(callers(), value, lane, n);
 #else
     return value;
 #endif
@@ -101,13 +123,11 @@ struct Lanes<Kokkos::Cuda, n> {
   KOKKOS_FORCEINLINE_FUNCTION static unsigned ballot(
       bool value, [[maybe_unused]] int lane) {
 #ifdef __CUDA_ARCH__
-    const unsigned all = __ballot_sync(0xffffffffu, value);
+    const unsigned all = __ballot_sync(callers(), value);
     if constexpr (n == 32) {
       return all;
     } else {
-      unsigned lane_of_warp;
-      asm("mov.u32 %0, %%laneid;" : "=r"(lane_of_warp));
-      return all >> (lane_of_warp & (32u - n)) & ((1u << n) - 1u);
+      return all >> firstLane() & ((1u << n) - 1u);
     }
 #else
     return value ? 1u : 0u;
@@ -116,9 +136,26 @@ struct Lanes<Kokkos::Cuda, n> {
 
   KOKKOS_FORCEINLINE_FUNCTION static void sync() {
 #ifdef __CUDA_ARCH__
-    __syncwarp();
+    __syncwarp(callers());
 #endif
   }
+
+#ifdef __CUDA_ARCH__
+ private:
+  KOKKOS_FORCEINLINE_FUNCTION static unsigned firstLane() {
+    unsigned lane_of_warp;
+    asm("mov.u32 %0, %%laneid;" : "=r"(lane_of_warp));
+    return lane_of_warp & (32u - n);
+  }
+
+  /// The lanes that call a function together.
+  KOKKOS_FORCEINLINE_FUNCTION static unsigned callers() {
+    if constexpr (together || n == 32)
+      return 0xffffffffu;
+    else
+      return ((1u << n) - 1u) << firstLane();
+  }
+#endif
 };
 
 #endif
