@@ -12,6 +12,7 @@
 #include <Tokkos/DispatchPlan.hpp>
 #include <Tokkos/Permute.hpp>
 #include <Tokkos/Gradients.hpp>
+#include <Tokkos/LoadBalance.hpp>
 #include <Tokkos/Crs.hpp>
 #include <Tokkos/Stages.hpp>
 

@@ -260,6 +260,7 @@ class RouterMemory {
     });
   }
 
+  /// The sum of f(x, expert), in the same order.
   template <class Lanes, class F>
   KOKKOS_FUNCTION Real sum(int lane, const F& f) const {
     constexpr int columns = 32 / lanes;
@@ -271,7 +272,8 @@ class RouterMemory {
         for (int i = 0; i < 4; ++i)
           if (first + i < m_data.num_experts)
             partial[i] = KokkosExt::add(
-                partial[i], f(at(static_cast<int>(first) + i)));
+                partial[i], f(at(static_cast<int>(first) + i),
+                              static_cast<int>(first) + i));
       sums[c] = KokkosExt::add(KokkosExt::add(partial[0], partial[1]),
                                KokkosExt::add(partial[2], partial[3]));
     }
@@ -418,11 +420,12 @@ struct RouteLanes {
     const bool is_done =
         data.top_k <= max_rounds && chooseInRounds(row, lane, scratch, bound);
     if (!is_done) {
-      // Rare where the row is in registers: short code for it.
-      if constexpr (in_registers)
-        chooseByRank<typename Lanes::Alone>(memory, lane, scratch, bound);
-      else
-        chooseByRank<Lanes>(row, lane, scratch, bound);
+      using Alone = typename Lanes::Alone;
+      if constexpr (!in_registers)
+        chooseByRank<Alone>(row, lane, scratch, bound);
+      else if (!rankReaching<Alone>(row, lane, scratch, bound))
+        // Rows of equal numbers and the like: short code for them.
+        chooseByRank<Alone>(memory, lane, scratch, bound);
     }
     if constexpr (plain) {
       score.maximum = scratch.chosen[0].key;
@@ -510,6 +513,12 @@ struct RouteLanes {
     return true;
   }
 
+  /// The last two rounds in which a lane gave a number.
+  struct Rounds {
+    int before = 0;
+    int last   = 0;
+  };
+
   /// Returns true when it has chosen, otherwise `bound` is a key that K or more
   /// of what can be chosen reach.
   KOKKOS_FORCEINLINE_FUNCTION bool chooseInRounds(const Row& row, int lane,
@@ -519,16 +528,23 @@ struct RouteLanes {
     row.forEach(lane, [&](Real x, int) { best.take(x); });
     Bits head       = orderedBitsOfNumber(best.first);
     Bits next       = orderedBitsOfNumber(best.second);
-    Bits least      = 0;
-    unsigned rounds = 0;  // the last two in which this lane gave
-    KokkosExt::rolledLoop(0, data.top_k, 1, [&](int k) {
+    Bits least = 0;
+    Rounds rounds;
+    const auto round = [&](int k) {
       least = Lanes::maximum(head);
       if (head == least) {
-        rounds = rounds << 8 | static_cast<unsigned>(k);
-        head   = next;
-        next   = 0;
+        rounds.before = rounds.last;
+        rounds.last   = k;
+        head          = next;
+        next          = 0;
       }
+    };
+    const int even = data.top_k & ~1;
+    KokkosExt::rolledLoop(0, even, 2, [&](int k) {
+      round(k);
+      round(k + 1);
     });
+    if (even < data.top_k) round(even);
     const Bits excluded = orderedBitsOfNumber(minusInfinity<Real>());
     bound = numberOfOrderedBits<Real>(least > excluded ? least : excluded);
     if constexpr (!in_registers)
@@ -540,7 +556,7 @@ struct RouteLanes {
   /// Chooses the numbers that reach the bound if these are K.
   KOKKOS_FORCEINLINE_FUNCTION bool takeReaching(
       const Registers& row, int lane, const Scratch& scratch, Real bound,
-      const BestTwo<Real>& best, unsigned rounds) const {
+      const BestTwo<Real>& best, const Rounds& rounds) const {
     static_assert(Registers::size <= 32);
     unsigned reaching = 0;  // a bit for each place
     Real x_of_high    = 0;  // the number in the highest of these places
@@ -558,14 +574,27 @@ struct RouteLanes {
       const int low  = Kokkos::Experimental::countr_zero_builtin(reaching);
       const int high = 31 - Kokkos::Experimental::countl_zero_builtin(reaching);
       const bool low_first = count == 1 || x_of_high == best.second;
-      const unsigned round = count == 1 ? rounds : rounds >> 8;
-      scratch.chosen[round & 255u] =
+      scratch.chosen[count == 1 ? rounds.last : rounds.before] =
           Choice{best.first, Registers::expertAt(low_first ? low : high, lane)};
       if (count == 2)
-        scratch.chosen[rounds & 255u] = Choice{
+        scratch.chosen[rounds.last] = Choice{
             best.second, Registers::expertAt(low_first ? high : low, lane)};
     }
     Lanes::sync();
+    return true;
+  }
+
+  /// Ranks what reaches the bound, unless there are too many or too few.
+  template <class AnyLanes>
+  KOKKOS_FORCEINLINE_FUNCTION bool rankReaching(const Registers& row, int lane,
+                                                const Scratch& scratch,
+                                                Real bound) const {
+    if (isExcluded(bound)) return false;
+    const int num_found =
+        collect<AnyLanes>(row, lane, scratch,
+                          [&](Real x, int) { return x >= bound; });
+    if (num_found > num_places) return false;
+    rank<AnyLanes>(lane, scratch, num_found);
     return true;
   }
 
@@ -613,7 +642,7 @@ struct RouteLanes {
     int end = data.num_experts;
     if (num_found > num_places)
       end = endOfTied<AnyLanes>(row, lane, scratch, key, data.top_k - num_above);
-    collect<AnyLanes>(row, lane, scratch, num_found, [&](Real x, int expert) {
+    num_found = collect<AnyLanes>(row, lane, scratch, [&](Real x, int expert) {
       return reaches(x, expert, key) && (x > key || expert < end);
     });
     rank<AnyLanes>(lane, scratch, num_found);
@@ -638,22 +667,25 @@ struct RouteLanes {
     return end;
   }
 
+  /// Puts what fulfils the predicate into the places, as far as there are
+  /// enough, and returns how many do.
   template <class AnyLanes, class AnyRow, class Predicate>
-  KOKKOS_FORCEINLINE_FUNCTION void collect(const AnyRow& row, int lane,
-                                           const Scratch& scratch,
-                                           int& num_found,
-                                           const Predicate& predicate) const {
-    num_found = 0;
+  KOKKOS_FORCEINLINE_FUNCTION int collect(const AnyRow& row, int lane,
+                                          const Scratch& scratch,
+                                          const Predicate& predicate) const {
+    const unsigned lanes_before = (1u << lane) - 1u;
+    int num_found               = 0;
     row.forEach(lane, [&](Real x, int expert) {
       const bool found   = predicate(x, expert);
       const unsigned set = AnyLanes::ballot(found, lane);
-      if (found)
-        scratch.places[num_found + Kokkos::Experimental::popcount_builtin(
-                                       set & ((1u << lane) - 1u))] =
-            Choice{x, expert};
+      const int place =
+          num_found +
+          Kokkos::Experimental::popcount_builtin(set & lanes_before);
+      if (found && place < num_places) scratch.places[place] = Choice{x, expert};
       num_found += Kokkos::Experimental::popcount_builtin(set);
     });
     AnyLanes::sync();
+    return num_found;
   }
 
   template <class AnyLanes>

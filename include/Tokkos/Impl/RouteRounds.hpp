@@ -69,7 +69,7 @@ struct RouteRounds {
       });
       score.maximum     = data.capped(greatest(maximum));
       score.denominator = row.template sum<Lanes>(
-          lane, [&](Real x) { return data.term(x, score.maximum); });
+          lane, [&](Real x, int) { return data.term(x, score.maximum); });
     }
     row.useKeys(score, nullptr);
     const RouterGroups<Real> groups(data, memory);

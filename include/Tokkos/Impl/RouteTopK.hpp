@@ -25,12 +25,13 @@ namespace Tokkos::Impl {
 inline constexpr auto route_label = "Tokkos::routeTopK::route";
 
 /// True when four numbers of a row can be read or written as one word.
-template <class T>
-bool hasAlignedChunks(const RouterMatrix<T>& matrix, int num_tokens,
-                      int num_experts) {
+template <class Matrix>
+bool hasAlignedChunks(const Matrix& matrix, int num_tokens, int num_experts) {
   return matrix.column_stride == 1 && num_experts % 4 == 0 &&
          (num_tokens == 1 || matrix.row_stride % 4 == 0) &&
-         reinterpret_cast<std::uintptr_t>(matrix.data) % (4 * sizeof(T)) == 0;
+         reinterpret_cast<std::uintptr_t>(matrix.data) %
+                 (4 * sizeof(*matrix.data)) ==
+             0;
 }
 
 template <class Data>
@@ -77,7 +78,9 @@ void routeSmall(const ExecutionSpace& space, const Data& data) {
 }
 
 /// Teams per multiprocessor that registers are shared out for.
-constexpr unsigned numResidentTeams(int chunks) {
+constexpr unsigned numResidentTeams(int chunks, RouterUse use) {
+  if (chunks == 0) return 0;
+  if (use == RouterUse::general) return chunks <= 2 ? 8 : 6;
   return chunks <= 2 ? 12 : chunks == 3 ? 10 : 8;
 }
 
@@ -86,7 +89,7 @@ template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
 void routeByLanes(const ExecutionSpace& space, const Data& data) {
   using Policy =
       Kokkos::TeamPolicy<ExecutionSpace,
-                         Kokkos::LaunchBounds<128, numResidentTeams(chunks)>>;
+                         Kokkos::LaunchBounds<128, numResidentTeams(chunks, use)>>;
   constexpr int most_scratch = 32 * 1024;
   const RouteLanes<ExecutionSpace, Data, lanes, chunks, use> functor(
       data, hasAlignedChunks(data));
@@ -147,14 +150,13 @@ void routePlain(const ExecutionSpace& space, const Data& data) {
 
 template <class ExecutionSpace, class Data>
 void routeOnDevice(const ExecutionSpace& space, const Data& data) {
-  const typename Data::Base& plain_data = data;
   if (data.top_k > max_ranked_choices ||
       data.num_experts > max_scratch_experts<typename Data::Real>)
     routeInRounds(space, data);
-  else if (data.use() == RouterUse::softmax)
-    routePlain<RouterUse::softmax>(space, plain_data);
-  else if (data.use() == RouterUse::sums)
-    routePlain<RouterUse::sums>(space, plain_data);
+  else if (data.use() == RouterUse::softmax && data.hasRows())
+    routePlain<RouterUse::softmax>(space, data.inRows());
+  else if (data.use() == RouterUse::sums && data.hasRows())
+    routePlain<RouterUse::sums>(space, data.inRows());
   else if (data.soft_cap != 0)
     routeByLanes<32, 0, RouterUse::general>(space, data);
   else

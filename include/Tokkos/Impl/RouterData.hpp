@@ -41,6 +41,31 @@ struct RouterMatrix {
   }
 };
 
+/// The same with neighbouring columns: fewer instructions.
+template <class T>
+struct RouterRows {
+  T* data                  = nullptr;
+  std::uint32_t row_stride = 0;
+
+  static constexpr std::int64_t column_stride = 1;
+
+  RouterRows() = default;
+  explicit RouterRows(const RouterMatrix<T>& matrix)
+      : data(matrix.data),
+        row_stride(static_cast<std::uint32_t>(matrix.row_stride)) {}
+
+  static bool fits(const RouterMatrix<T>& matrix) {
+    return matrix.column_stride == 1 && matrix.row_stride >= 0 &&
+           matrix.row_stride <= 0x7fffffff;
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION T& operator()(int row, int column) const {
+    return data[static_cast<std::uint64_t>(static_cast<std::uint32_t>(row)) *
+                    row_stride +
+                static_cast<std::uint32_t>(column)];
+  }
+};
+
 template <class Real>
 KOKKOS_FORCEINLINE_FUNCTION Real minusInfinity() {
   return -Kokkos::Experimental::infinity_v<Real>;
@@ -76,7 +101,8 @@ enum class RouterUse {
 };
 
 /// The arguments of routeTopK that every kernel needs.
-template <class Logit_, class Id_, class Weight_>
+template <class Logit_, class Id_, class Weight_,
+          template <class> class Matrix = RouterMatrix>
 struct RouterData {
   using Logit  = Logit_;
   using Id     = Id_;
@@ -85,9 +111,9 @@ struct RouterData {
 
   static constexpr bool has_options = false;
 
-  RouterMatrix<const Logit> logits;
-  RouterMatrix<Id> expert_ids;
-  RouterMatrix<Weight> weights;
+  Matrix<const Logit> logits;
+  Matrix<Id> expert_ids;
+  Matrix<Weight> weights;
   int num_tokens, num_experts, top_k;
   Score score;
   bool normalize;
@@ -130,6 +156,27 @@ struct FullRouterData : RouterData<Logit, Id, Weight> {
   const float* expert_scale;
   int num_shared;
   Real shared_weight;
+
+  /// True when all rows have neighbouring columns.
+  bool hasRows() const {
+    return RouterRows<const Logit>::fits(Base::logits) &&
+           RouterRows<Id>::fits(Base::expert_ids) &&
+           RouterRows<Weight>::fits(Base::weights);
+  }
+
+  /// pre-condition: hasRows()
+  RouterData<Logit, Id, Weight, RouterRows> inRows() const {
+    RouterData<Logit, Id, Weight, RouterRows> data{};
+    data.logits      = RouterRows<const Logit>(Base::logits);
+    data.expert_ids  = RouterRows<Id>(Base::expert_ids);
+    data.weights     = RouterRows<Weight>(Base::weights);
+    data.num_tokens  = Base::num_tokens;
+    data.num_experts = num_experts;
+    data.top_k       = top_k;
+    data.score       = score;
+    data.normalize   = normalize;
+    return data;
+  }
 
   /// pre-condition: soft_cap == 0
   FullRouterData<Logit, Id, Weight, false> withoutCap() const {

@@ -99,7 +99,7 @@ struct RouterGradient {
       if (is_softmax) {
         findMaximum(row, lane, t);
         t.score.denominator = row.template sum<Lanes>(
-            lane, [&](Real x) { return data.term(x, t.score.maximum); });
+            lane, [&](Real x, int) { return data.term(x, t.score.maximum); });
       }
       sumChoices(t, lane);
       const Real factor = factorOfOthers(t);
