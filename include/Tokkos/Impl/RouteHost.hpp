@@ -6,28 +6,26 @@
 
 #include <Tokkos/Impl/RouterData.hpp>
 #include <Tokkos/Impl/RouterGroups.hpp>
+#include <Tokkos/Impl/RouterLoops.hpp>
+#include <Tokkos/Impl/RouterTournament.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
 
 #include <Kokkos_Core.hpp>
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
+#include <type_traits>
 
 namespace Tokkos::Impl {
 
 /// Routes tokens on a host, a thread a token, in loops that compilers
 /// vectorise.
-///
-/// The row is looked at as 32 columns, one expert after the other; a round
-/// takes the best of the columns' maxima and looks again at that column alone.
 template <class Data>
 struct RouteHost {
   using Real = typename Data::Real;
 
   /// The longest row that a thread keeps beside the logits.
   static constexpr int max_experts = 8192;
-  static constexpr int columns     = 32;
 
   Data data;
 
@@ -37,13 +35,10 @@ struct RouteHost {
   }
 
  private:
-  /// Keys, padded to whole rows of columns. What cannot be chosen is NaN.
+  /// Keys, padded to whole rows of columns with nothing().
   struct alignas(64) Row {
     Real x[max_experts + 128];
   };
-  static constexpr Real nan() {
-    return std::numeric_limits<Real>::quiet_NaN();
-  }
 
   /// The experts stand in columns of a row that is a multiple of this, which
   /// the sum's tree wants.
@@ -61,132 +56,73 @@ struct RouteHost {
     const int width  = widthOf();
     const int padded = (data.num_experts + width - 1) / width * width;
     load(token, logits.x, padded);
-    ScoreOfRow<Real> score;
-    if (data.score == Score::softmax) {
-      const Real maximum = maximumOf(logits.x, padded);
-      score.maximum      = data.capped(maximum);
-      score.denominator  = sumOfTerms(logits.x, padded, width, score.maximum);
-    }
     if (!data.keyed_by_score && !data.limits_groups) {
-      choose(token, logits.x, padded, logits.x, score);
+      RouterTournament<Real> tournament(logits.x, padded);
+      // The winner has the largest logit.
+      const auto score =
+          scoreOfRow(logits.x, padded, width, logits.x[tournament.expert()]);
+      choose(token, tournament, logits.x, logits.x, score);
       return;
     }
+    const auto score = scoreOfRow(logits.x, padded, width,
+                                  RouterLoops::maximumOf(logits.x, padded));
     Row keys;
     makeKeys(logits.x, score, keys.x, padded);
     if (data.limits_groups) dropGroups(keys.x);
-    choose(token, keys.x, padded, logits.x, score);
+    RouterTournament<Real> tournament(keys.x, padded);
+    choose(token, tournament, keys.x, logits.x, score);
   }
 
+  ScoreOfRow<Real> scoreOfRow(const Real* logits, int padded, int width,
+                              Real maximum) const {
+    ScoreOfRow<Real> score;
+    if (data.score != Score::softmax) return score;
+    score.maximum     = data.capped(maximum);
+    score.denominator = sumOfTerms(logits, padded, width, score.maximum);
+    return score;
+  }
+
+  /// The participating logits; -0 becomes +0.
   void load(int token, Real* x, int padded) const {
     const auto* const row     = &data.logits(token, 0);
     const std::int64_t stride = data.logits.column_stride;
     const int num_experts     = data.num_experts;
-    if (stride == 1)
+    constexpr bool is_real =
+        std::is_same_v<std::remove_const_t<typename Data::Logit>, Real>;
+    if constexpr (is_real) {
+      if (stride == 1) RouterLoops::participate(row, num_experts, x);
+    }
+    if (!is_real || stride != 1)
       for (int e = 0; e < num_experts; ++e)
-        x[e] = participating(static_cast<Real>(row[e]));
-    else
-      for (int e = 0; e < num_experts; ++e)
-        x[e] = participating(static_cast<Real>(row[e * stride]));
+        x[e] = participating(static_cast<Real>(row[e * stride])) + Real(0);
     for (int e = num_experts; e < padded; ++e)
-      x[e] = nan();
-  }
-
-  /// The maxima of the columns; -infinity where a column is empty.
-  static void maximaOfColumns(const Real* x, int padded,
-                              Real (&maxima)[columns]) {
-    for (int c = 0; c < columns; ++c)
-      maxima[c] = minusInfinity<Real>();
-    for (int e = 0; e < padded; e += columns)
-      for (int c = 0; c < columns; ++c)
-        maxima[c] = KokkosExt::larger(x[e + c], maxima[c]);
-  }
-
-  static Real maximumOf(const Real (&maxima)[columns]) {
-    Real m[8];
-    for (int i = 0; i < 8; ++i)
-      m[i] = KokkosExt::larger(
-          KokkosExt::larger(maxima[i], maxima[i + 8]),
-          KokkosExt::larger(maxima[i + 16], maxima[i + 24]));
-    Real four[4];
-    for (int i = 0; i < 4; ++i)
-      four[i] = KokkosExt::larger(m[i], m[i + 4]);
-    return KokkosExt::larger(KokkosExt::larger(four[0], four[2]),
-                             KokkosExt::larger(four[1], four[3]));
-  }
-
-  static Real maximumOf(const Real* x, int padded) {
-    Real maxima[columns];
-    maximaOfColumns(x, padded, maxima);
-    return maximumOf(maxima);
+      x[e] = RouterTournament<Real>::nothing();
   }
 
   /// The sum of the terms of a softmax, in the order of RouterRegisters::sum.
   Real sumOfTerms(const Real* x, int padded, int width, Real maximum) const {
-    alignas(64) Real partial[128] = {};
-    for (int first = 0; first < padded; first += width) {
-      alignas(64) Real terms[128];
-      if (data.soft_cap == 0)
-        for (int i = 0; i < width; ++i)
-          terms[i] = exponential(KokkosExt::add(x[first + i], -maximum));
-      else
-        for (int i = 0; i < width; ++i)
-          terms[i] = data.term(x[first + i], maximum);
+    if (data.soft_cap == 0)
+      return RouterLoops::sumExponentials(x, padded, width, maximum);
+    Real columns[128] = {};
+    for (int first = 0; first < padded; first += width)
       for (int i = 0; i < width; ++i)
-        partial[i] = KokkosExt::add(partial[i], terms[i]);
-    }
-    Real sums[32];
-    for (int p = 0; p < width / 4; ++p)
-      sums[p] = KokkosExt::add(
-          KokkosExt::add(partial[4 * p], partial[4 * p + 1]),
-          KokkosExt::add(partial[4 * p + 2], partial[4 * p + 3]));
-    for (int half = width / 8; half > 0; half /= 2)
-      for (int p = 0; p < half; ++p)
-        sums[p] = KokkosExt::add(sums[p], sums[p + half]);
-    return sums[0];
-  }
-
-  /// The expert with the key m, the maximum of all, that has the lowest id.
-  static int expertWith(Real m, const Real* x, int padded,
-                        const Real (&maxima)[columns]) {
-    int num_columns = 0;
-    for (int c = 0; c < columns; ++c)
-      num_columns += maxima[c] == m ? 1 : 0;
-    int found = padded;
-    for (int c = 0; num_columns > 0; ++c) {
-      if (maxima[c] != m) continue;
-      --num_columns;
-      int e = c;
-      while (x[e] != m)
-        e += columns;
-      found = std::min(found, e);
-    }
-    return found;
+        columns[i] =
+            KokkosExt::add(columns[i], data.term(x[first + i], maximum));
+    return RouterLoops::addColumns(columns, width);
   }
 
   /// Chooses, and leaves the choices' logits in `chosen`. Returns how many of
-  /// them are not excluded; these come first. Taken keys become NaN.
-  int select(int token, Real* x, int padded, const Real* logits,
-             Real* chosen) const {
-    using Id = typename Data::Id;
-    Real maxima[columns];
-    maximaOfColumns(x, padded, maxima);
-    int k = 0;
-    for (; k < data.top_k; ++k) {
-      const Real m = maximumOf(maxima);
-      if (isExcluded(m)) break;
-      const int expert          = expertWith(m, x, padded, maxima);
-      chosen[k]                 = logits == x ? m : logits[expert];
-      data.expert_ids(token, k) = static_cast<Id>(expert);
-      x[expert]                 = nan();
-      Real rest                 = minusInfinity<Real>();
-      for (int e = expert % columns; e < padded; e += columns)
-        rest = KokkosExt::larger(x[e], rest);
-      maxima[expert % columns] = rest;
+  /// them are not excluded; these come first. Destroys the keys.
+  int select(int token, RouterTournament<Real>& tournament, const Real* x,
+             const Real* logits, Real* chosen) const {
+    int num_eligible = 0;
+    for (int k = 0; k < data.top_k; ++k) {
+      const int expert          = tournament.expert();
+      data.expert_ids(token, k) = static_cast<typename Data::Id>(expert);
+      if (!tournament.isExcluded())
+        chosen[num_eligible++] = logits == x ? x[expert] : logits[expert];
+      tournament.take();
     }
-    const int num_eligible = k;
-    for (int e = 0; k < data.top_k; ++e)
-      if (x[e] == minusInfinity<Real>())
-        data.expert_ids(token, k++) = static_cast<Id>(e);
     return num_eligible;
   }
 
@@ -197,11 +133,11 @@ struct RouteHost {
     return sum;
   }
 
-  void choose(int token, Real* x, int padded, const Real* logits,
-              const ScoreOfRow<Real>& score) const {
+  void choose(int token, RouterTournament<Real>& tournament, const Real* x,
+              const Real* logits, const ScoreOfRow<Real>& score) const {
     using Weight = typename Data::Weight;
     Real w[max_experts];
-    const int n = select(token, x, padded, logits, w);
+    const int n = select(token, tournament, x, logits, w);
     weigh(w, n, score);
     if (data.normalize) {
       const Real total = sumOf(w, n);
@@ -257,7 +193,7 @@ struct RouteHost {
     else
       std::copy_n(logits, data.num_experts, keys);
     for (int e = data.num_experts; e < padded; ++e)
-      keys[e] = nan();
+      keys[e] = RouterTournament<Real>::nothing();
   }
 
   void dropGroups(Real* keys) const {
@@ -273,7 +209,7 @@ struct RouteHost {
         better += scores[other] > scores[g] ||
                   (scores[other] == scores[g] && other < g);
       if (better >= data.kept_groups)
-        std::fill_n(keys + g * data.group_size, data.group_size, nan());
+        std::fill_n(keys + g * data.group_size, data.group_size, RouterTournament<Real>::nothing());
     }
   }
 };

@@ -44,6 +44,8 @@ KOKKOS_FORCEINLINE_FUNCTION T multiply(T a, T b) {
 #elif defined(__clang__)
 #pragma clang fp contract(off)
   return a * b;
+#elif defined(__x86_64__) && !defined(__FMA__) && !defined(__FMA4__)
+  return a * b;  // there is nothing to fuse it into
 #else
   using Bits = std::conditional_t<std::is_same_v<T, float>, std::uint32_t,
                                   std::uint64_t>;
