@@ -241,7 +241,7 @@ void updateLoadBalance(
       balance.importance.data(), balance.results.data()};
   KokkosExt::parallelFor(
       "Tokkos::updateLoadBalance::finish",
-      Impl::oneTeam(space, finish, Impl::TeamSum<ExecutionSpace>::bytes),
+      Impl::oneTeam(space, finish, Impl::TeamSum<ExecutionSpace>::scratchBytes()),
       finish);
 }
 

@@ -141,12 +141,15 @@ class TeamSum {
 
  public:
   static constexpr int partial_sums = 32;
-  static constexpr int bytes        = partial_sums * int(sizeof(double));
+
+  KOKKOS_FUNCTION static constexpr int scratchBytes() {
+    return partial_sums * static_cast<int>(sizeof(double));
+  }
 
   KOKKOS_FUNCTION explicit TeamSum(const Team& team)
       : m_team(team),
         m_partial(
-            static_cast<double*>(team.team_scratch(0).get_shmem(bytes))) {}
+            static_cast<double*>(team.team_scratch(0).get_shmem(scratchBytes()))) {}
 
   /// All threads of the team call it, and get the sum.
   template <class F>

@@ -94,6 +94,35 @@ class RouterRegisters {
     return 4 * (lane + lanes * (i / 4)) + i % 4;
   }
 
+  /// Puts the lane's numbers where `find` looks for them: those of expert e into
+  /// memory[e], which has room for 4 * lanes * chunks.
+  KOKKOS_FORCEINLINE_FUNCTION void save(Real* memory, int lane) const {
+    struct alignas(4 * sizeof(Real)) Chunk {
+      Real x[4];
+    };
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      *reinterpret_cast<Chunk*>(memory + expertAt(4 * c, lane)) =
+          Chunk{{m_x[4 * c], m_x[4 * c + 1], m_x[4 * c + 2], m_x[4 * c + 3]}};
+    });
+  }
+
+  /// The first of the lane's experts that has this number.
+  KOKKOS_FORCEINLINE_FUNCTION static int find(const Real* memory, int lane,
+                                              Real number) {
+    struct alignas(4 * sizeof(Real)) Chunk {
+      Real x[4];
+    };
+    int expert = 0;
+    KokkosExt::unrolledLoop<chunks>([&](int i) {
+      const int first = expertAt(4 * (chunks - 1 - i), lane);
+      const Chunk chunk = *reinterpret_cast<const Chunk*>(memory + first);
+      KokkosExt::unrolledLoop<4>([&](int j) {
+        if (chunk.x[3 - j] == number) expert = first + 3 - j;
+      });
+    });
+    return expert;
+  }
+
   /// Writes the numbers of the experts that there are. `aligned`: a chunk can
   /// be written as one word.
   template <class T>
@@ -306,8 +335,8 @@ struct alignas(2 * sizeof(Real)) RouterChoice {
 /// their weights.
 ///
 /// In each of K rounds the largest number that a lane still has leaves its
-/// lane, of which only the two largest are looked at. When K numbers of the row
-/// reach the last of these, they are the choice. Otherwise it is a lower bound
+/// lane, of which only the three largest are looked at. When K numbers of the
+/// row reach the last of these, they are the choice. Otherwise it is a lower bound
 /// for the choice: everything from it on is collected (after a bisection of the
 /// bound when that is too much) and ranked by counting. So K numbers are
 /// compared with each other and not with a row. The threshold from maxima of
@@ -344,49 +373,53 @@ struct RouteLanes {
         num_places(data.top_k <= 16 ? 32 : (2 * data.top_k + 31) / 32 * 32),
         scratch_bytes(scratchBytes()) {}
 
+  /// A team goes on with further tokens, so that it need not begin anew.
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int member = team.team_rank() / lanes;
-    const int lane   = team.team_rank() % lanes;
-    const int tokens = team.team_size() / lanes;
-    const int token  = team.league_rank() * tokens + member;
-    // All lanes of a warp must stay together.
-    const bool is_behind = token >= data.num_tokens;
-    if (lanes == KokkosExt::max_lanes_v<ExecutionSpace> && is_behind) return;
+    const int member   = team.team_rank() / lanes;
+    const int lane     = team.team_rank() % lanes;
+    const int tokens   = team.team_size() / lanes;
     char* const memory = static_cast<char*>(
         team.team_scratch(0).get_shmem(tokens * scratch_bytes));
-    route(is_behind ? data.num_tokens - 1 : token, lane, !is_behind,
-          scratchAt(memory + member * scratch_bytes));
+    const Scratch scratch = scratchAt(memory + member * scratch_bytes);
+    // All lanes of a warp must stay together: behind the last token some do its
+    // work once more.
+    constexpr int lanes_of_warp = KokkosExt::max_lanes_v<ExecutionSpace>;
+    const int ahead             = member % (lanes_of_warp / lanes);
+    const std::int64_t step =
+        static_cast<std::int64_t>(team.league_size()) * tokens;
+    for (std::int64_t first = team.league_rank() * tokens + member - ahead;
+         first < data.num_tokens; first += step) {
+      const auto token     = static_cast<int>(first) + ahead;
+      const bool is_behind = token >= data.num_tokens;
+      route(is_behind ? data.num_tokens - 1 : token, lane, !is_behind, scratch);
+      Lanes::sync();
+    }
   }
 
  private:
   struct Scratch {
+    Real* row;       // the row, or a copy of it
     Choice* places;  // num_places candidates
     Choice* chosen;  // K
     Real* weights;   // K
-    Real* row;       // the row or, for groups, a copy of it
     Real* groups;
   };
 
   KOKKOS_FORCEINLINE_FUNCTION Scratch scratchAt(char* memory) const {
     Scratch scratch;
-    scratch.places  = reinterpret_cast<Choice*>(memory);
+    scratch.row     = reinterpret_cast<Real*>(memory);
+    scratch.places  = reinterpret_cast<Choice*>(scratch.row + rowSize());
     scratch.chosen  = scratch.places + num_places;
     scratch.weights = reinterpret_cast<Real*>(scratch.chosen + data.top_k);
-    scratch.row     = scratch.weights + data.top_k;
-    scratch.groups  = scratch.row + rowSize();
+    scratch.groups  = scratch.weights + data.top_k;
     return scratch;
   }
 
-  KOKKOS_FORCEINLINE_FUNCTION bool limitsGroups() const {
-    if constexpr (plain)
-      return false;
-    else
-      return data.limits_groups;
-  }
-
   KOKKOS_FORCEINLINE_FUNCTION int rowSize() const {
-    if (in_registers && !limitsGroups()) return 0;
-    return RouterScratch<Data, lanes>::numPlaces(data.num_experts);
+    if constexpr (in_registers)
+      return Registers::size * lanes;
+    else
+      return RouterScratch<Data, lanes>::numPlaces(data.num_experts);
   }
 
   int scratchBytes() const {
@@ -486,9 +519,7 @@ struct RouteLanes {
       groups.template compare<Lanes, lanes>(data, lane, key);
     };
     if constexpr (in_registers) {
-      row.forEach(lane, [&](Real x, int expert) {
-        if (expert < data.num_experts) scratch.row[expert] = x;
-      });
+      row.save(scratch.row, lane);
       Lanes::sync();
       compare([&](int expert) { return scratch.row[expert]; });
     } else {
@@ -513,30 +544,26 @@ struct RouteLanes {
     return true;
   }
 
-  /// The last two rounds in which a lane gave a number.
-  struct Rounds {
-    int before = 0;
-    int last   = 0;
-  };
-
   /// Returns true when it has chosen, otherwise `bound` is a key that K or more
   /// of what can be chosen reach.
   KOKKOS_FORCEINLINE_FUNCTION bool chooseInRounds(const Row& row, int lane,
                                                   const Scratch& scratch,
                                                   Real& bound) const {
-    BestTwo<Real> best;
+    BestThree<Real> best;
     row.forEach(lane, [&](Real x, int) { best.take(x); });
-    Bits head       = orderedBitsOfNumber(best.first);
-    Bits next       = orderedBitsOfNumber(best.second);
-    Bits least = 0;
-    Rounds rounds;
+    if constexpr (in_registers) row.save(scratch.row, lane);
+    Bits head   = orderedBitsOfNumber(best.first);
+    Bits second = orderedBitsOfNumber(best.second);
+    Bits third  = orderedBitsOfNumber(best.third);
+    Bits least  = 0;
+    // Who gives writes down its number and itself.
     const auto round = [&](int k) {
       least = Lanes::maximum(head);
       if (head == least) {
-        rounds.before = rounds.last;
-        rounds.last   = k;
-        head          = next;
-        next          = 0;
+        scratch.chosen[k] = Choice{Kokkos::bit_cast<Real>(least), lane};
+        head              = second;
+        second            = third;
+        third             = 0;
       }
     };
     const int even = data.top_k & ~1;
@@ -550,36 +577,34 @@ struct RouteLanes {
     if constexpr (!in_registers)
       return false;
     else
-      return takeReaching(row, lane, scratch, bound, best, rounds);
+      return areChosen(row, lane, bound, best) && nameExperts(lane, scratch);
   }
 
-  /// Chooses the numbers that reach the bound if these are K.
-  KOKKOS_FORCEINLINE_FUNCTION bool takeReaching(
-      const Registers& row, int lane, const Scratch& scratch, Real bound,
-      const BestTwo<Real>& best, const Rounds& rounds) const {
-    static_assert(Registers::size <= 32);
-    unsigned reaching = 0;  // a bit for each place
-    Real x_of_high    = 0;  // the number in the highest of these places
-    int place         = 0;
+  /// True when K numbers reach the bound, and no lane gave two equal ones.
+  KOKKOS_FORCEINLINE_FUNCTION bool areChosen(const Registers& row, int lane,
+                                             Real bound,
+                                             const BestThree<Real>& best) const {
+    int count = 0;
     row.forEach(lane, [&](Real x, int) {
-      if (x >= bound) {
-        reaching |= 1u << place;
-        x_of_high = x;
-      }
-      ++place;
+      if (x >= bound) ++count;
     });
-    const int count = Kokkos::Experimental::popcount_builtin(reaching);
-    if (Lanes::sum(count) != data.top_k || isExcluded(bound)) return false;
-    if (count > 0) {
-      const int low  = Kokkos::Experimental::countr_zero_builtin(reaching);
-      const int high = 31 - Kokkos::Experimental::countl_zero_builtin(reaching);
-      const bool low_first = count == 1 || x_of_high == best.second;
-      scratch.chosen[count == 1 ? rounds.last : rounds.before] =
-          Choice{best.first, Registers::expertAt(low_first ? low : high, lane)};
-      if (count == 2)
-        scratch.chosen[rounds.last] = Choice{
-            best.second, Registers::expertAt(low_first ? high : low, lane)};
-    }
+    if ((best.second >= bound && best.first == best.second) ||
+        (best.third >= bound && best.second == best.third))
+      count = data.num_experts + 1;
+    return Lanes::sum(count) == data.top_k && !isExcluded(bound);
+  }
+
+  /// From the lanes that gave to their experts.
+  KOKKOS_FORCEINLINE_FUNCTION bool nameExperts(int lane,
+                                               const Scratch& scratch) const {
+    Lanes::sync();
+    KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
+      Choice choice = scratch.chosen[k];
+      choice.key =
+          numberOfOrderedBits<Real>(Kokkos::bit_cast<Bits>(choice.key));
+      choice.expert = Registers::find(scratch.row, choice.expert, choice.key);
+      scratch.chosen[k] = choice;
+    });
     Lanes::sync();
     return true;
   }

@@ -90,7 +90,9 @@ void routeByLanes(const ExecutionSpace& space, const Data& data) {
   using Policy =
       Kokkos::TeamPolicy<ExecutionSpace,
                          Kokkos::LaunchBounds<128, numResidentTeams(chunks, use)>>;
-  constexpr int most_scratch = 32 * 1024;
+  // What all resident teams have room for together.
+  constexpr int resident     = static_cast<int>(numResidentTeams(chunks, use));
+  constexpr int most_scratch = (resident < 5 ? 32 : 160 / resident) * 1024;
   const RouteLanes<ExecutionSpace, Data, lanes, chunks, use> functor(
       data, hasAlignedChunks(data));
   // At least a warp to a team.
@@ -101,7 +103,10 @@ void routeByLanes(const ExecutionSpace& space, const Data& data) {
     tokens /= 2;
   KokkosExt::parallelFor(
       route_label,
-      Policy(space, numTeams(data.num_tokens, tokens), tokens * lanes, 1)
+      Policy(space,
+             std::min(numTeams(data.num_tokens, tokens),
+                      std::max(1, space.concurrency() / (tokens * lanes))),
+             tokens * lanes, 1)
           .set_scratch_size(
               0, Kokkos::PerTeam(tokens * functor.scratch_bytes)),
       functor);

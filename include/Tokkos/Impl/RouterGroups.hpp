@@ -28,6 +28,22 @@ struct BestTwo {
   }
 };
 
+/// The largest three.
+template <class Real>
+struct BestThree {
+  Real first  = minusInfinity<Real>();
+  Real second = minusInfinity<Real>();
+  Real third  = minusInfinity<Real>();
+
+  KOKKOS_FORCEINLINE_FUNCTION void take(Real x) {
+    const Real not_first  = KokkosExt::smaller(x, first);
+    const Real not_second = KokkosExt::smaller(not_first, second);
+    first                 = KokkosExt::larger(x, first);
+    second                = KokkosExt::larger(not_first, second);
+    third                 = KokkosExt::larger(not_second, third);
+  }
+};
+
 /// What a group is compared by: the sum of the `best` largest keys, in
 /// descending order. key(i) is that of the group's expert i.
 template <class Real, class Key>
