@@ -52,6 +52,47 @@ KOKKOS_FORCEINLINE_FUNCTION Real sumOfExponentials(const Real* x, int n,
   return sumOfExponentials<Real, 128>(x, n, maximum);
 }
 
+template <class Real, class ScoreOf>
+KOKKOS_FORCEINLINE_FUNCTION void makeKeysOf(const Real* x, int n,
+                                            const float* bias, Real* keys,
+                                            const ScoreOf& score_of) {
+  // Loops of their own: a choice beside a division would not be vectorised.
+  for (int e = 0; e < n; ++e)
+    keys[e] = score_of(x[e]);
+  if (bias != nullptr)
+    for (int e = 0; e < n; ++e)
+      keys[e] = KokkosExt::add(keys[e], static_cast<Real>(bias[e]));
+  for (int e = 0; e < n; ++e) {
+    const Real key = participating(keys[e]);
+    keys[e]        = isExcluded(x[e]) ? x[e] : key;
+  }
+}
+
+template <class Real>
+KOKKOS_FORCEINLINE_FUNCTION void makeAnyKeys(Score score, const Real* x, int n,
+                                             Real maximum, Real denominator,
+                                             const float* bias, Real* keys) {
+  switch (score) {
+    case Score::softmax:
+      makeKeysOf(x, n, bias, keys, [&](Real y) {
+        return KokkosExt::divide(exponential(KokkosExt::add(y, -maximum)),
+                                 denominator);
+      });
+      break;
+    case Score::sigmoid:
+      makeKeysOf(x, n, bias, keys, [](Real y) { return sigmoid(y); });
+      break;
+    case Score::sqrt_softplus:
+      makeKeysOf(x, n, bias, keys, [](Real y) {
+        return KokkosExt::squareRoot(softplus(y));
+      });
+      break;
+    default:
+      makeKeysOf(x, n, bias, keys,
+                 [](Real y) { return KokkosExt::add(y, Real(0)); });
+  }
+}
+
 template <class Real>
 KOKKOS_FORCEINLINE_FUNCTION void findBest(const Real* x, int size, Real* best,
                                           int* place) {
@@ -91,6 +132,17 @@ float sumExponentials(const float* x, int n, int width, float maximum) {
 TOKKOS_IMPL_VECTOR_CLONES
 double sumExponentials(const double* x, int n, int width, double maximum) {
   return sumOfExponentials(x, n, width, maximum);
+}
+
+TOKKOS_IMPL_VECTOR_CLONES
+void makeKeys(Score score, const float* x, int n, float maximum,
+              float denominator, const float* bias, float* keys) {
+  makeAnyKeys(score, x, n, maximum, denominator, bias, keys);
+}
+TOKKOS_IMPL_VECTOR_CLONES
+void makeKeys(Score score, const double* x, int n, double maximum,
+              double denominator, const float* bias, double* keys) {
+  makeAnyKeys(score, x, n, maximum, denominator, bias, keys);
 }
 
 TOKKOS_IMPL_VECTOR_CLONES

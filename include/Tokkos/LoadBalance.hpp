@@ -8,6 +8,7 @@
 #include <Tokkos/Impl/LoadBalanceKernels.hpp>
 #include <Tokkos/Impl/RouteTopK.hpp>
 #include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 #include <Tokkos/Stages.hpp>
 
@@ -146,16 +147,17 @@ auto softmaxOfRows(const LoadBalance<MemorySpace>& balance,
                               balance.denominators.data()};
 }
 
-/// Lanes of a token, and the policy for so many tokens.
 template <class ExecutionSpace>
 inline constexpr int token_lanes_v = KokkosExt::max_lanes_v<ExecutionSpace>;
 
-template <class ExecutionSpace>
-Kokkos::TeamPolicy<ExecutionSpace> policyOfTokens(const ExecutionSpace& space,
-                                                  int num_tokens) {
+/// Runs a functor with token_lanes_v lanes to a token.
+template <class ExecutionSpace, class Functor>
+void launchTokens(const char* label, const ExecutionSpace& space,
+                  int num_tokens, const Functor& functor) {
   constexpr int lanes  = token_lanes_v<ExecutionSpace>;
   constexpr int tokens = lanes == 1 ? 1 : 128 / lanes;
-  return {space, numTeams(num_tokens, tokens), tokens * lanes, 1};
+  KokkosExt::launchTeams(label, space, numTeams(num_tokens, tokens),
+                         tokens * lanes, 0, functor);
 }
 
 template <class ExecutionSpace, class Functor>
@@ -216,9 +218,8 @@ void updateLoadBalance(
   balance.num_tokens      = num_tokens;
   countExperts(space, expert_ids, balance.counts);
   if (num_tokens > 0) {
-    KokkosExt::parallelFor(
-        "Tokkos::updateLoadBalance::findSoftmax",
-        Impl::policyOfTokens(space, num_tokens),
+    Impl::launchTokens(
+        "Tokkos::updateLoadBalance::findSoftmax", space, num_tokens,
         Impl::FindSoftmaxOfRows<ExecutionSpace, Logit, lanes>{
             softmax.data, mask.data(), balance.maxima.data(),
             balance.denominators.data()});
@@ -293,9 +294,8 @@ void loadBalanceGradient(const ExecutionSpace& space,
   if (logits.extent(0) == 0) return;
   using Logit         = typename Logits::non_const_value_type;
   constexpr int lanes = Impl::token_lanes_v<ExecutionSpace>;
-  KokkosExt::parallelFor(
-      "Tokkos::loadBalanceGradient::differentiate",
-      Impl::policyOfTokens(space, balance.num_tokens),
+  Impl::launchTokens(
+      "Tokkos::loadBalanceGradient::differentiate", space, balance.num_tokens,
       Impl::DifferentiateLoadBalance<ExecutionSpace, Logit, Gradient,
                                      LoadBalanceResults, lanes>{
           Impl::softmaxOfRows(balance, logits), balance.fractions.data(),

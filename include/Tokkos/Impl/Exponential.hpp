@@ -146,14 +146,14 @@ KOKKOS_FORCEINLINE_FUNCTION T logarithm(T x) {
 /// 1 / (1 + e^-x). Off by less than 4 units where the result is normal.
 template <class T>
 KOKKOS_FORCEINLINE_FUNCTION T sigmoid(T x) {
-  const T e = exponential(x < 0 ? x : -x);
+  const T e = exponential(-Kokkos::abs(x));
   return KokkosExt::divide(x < 0 ? e : T(1), KokkosExt::add(T(1), e));
 }
 
 /// ln(1 + e^x). Off by less than 6 units where the result is normal.
 template <class T>
 KOKKOS_FORCEINLINE_FUNCTION T softplus(T x) {
-  const T e = exponential(x < 0 ? x : -x);
+  const T e = exponential(-Kokkos::abs(x));
   const T rest =
       logarithmOfRatio(KokkosExt::divide(e, KokkosExt::add(T(2), e)));
   return KokkosExt::add(x < 0 ? T(0) : x, rest);

@@ -10,6 +10,7 @@
 #include <Tokkos/Impl/RouterData.hpp>
 #include <Tokkos/KokkosExt/Lanes.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -30,7 +31,7 @@ using LoadBalanceData = RouterData<Logit, const int, const float>;
 /// is 0 when the mask takes the token out or all its experts are excluded.
 template <class ExecutionSpace, class Logit, int lanes>
 struct FindSoftmaxOfRows {
-  using Team  = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team  = KokkosExt::Team<ExecutionSpace>;
   using Lanes = KokkosExt::Lanes<ExecutionSpace, lanes>;
   using Data  = LoadBalanceData<Logit>;
   using Real  = typename Data::Real;
@@ -258,7 +259,7 @@ struct FinishLoadBalance {
 template <class ExecutionSpace, class Logit, class Gradient, class Results,
           int lanes>
 struct DifferentiateLoadBalance {
-  using Team  = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team  = KokkosExt::Team<ExecutionSpace>;
   using Lanes = KokkosExt::Lanes<ExecutionSpace, lanes>;
   using Data  = LoadBalanceData<Logit>;
   using Real  = typename Data::Real;

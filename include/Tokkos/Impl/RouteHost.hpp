@@ -185,7 +185,10 @@ struct RouteHost {
 
   void makeKeys(const Real* logits, const ScoreOfRow<Real>& score, Real* keys,
                 int padded) const {
-    if (data.keyed_by_score)
+    if (data.keyed_by_score && data.soft_cap == 0)
+      RouterLoops::makeKeys(data.score, logits, data.num_experts, score.maximum,
+                            score.denominator, data.bias, keys);
+    else if (data.keyed_by_score)
       data.withScore(score, [&](const auto& score_of) {
         for (int e = 0; e < data.num_experts; ++e)
           keys[e] = data.keyOfScore(logits[e], score_of(logits[e]), e);

@@ -10,10 +10,13 @@
 #include <Tokkos/KokkosExt/Lanes.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 
 #include <Kokkos_Core.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace Tokkos::Impl {
 
@@ -349,8 +352,9 @@ template <class ExecutionSpace, class Data, int lanes, int chunks,
 struct RouteLanes {
   static constexpr bool plain = use != RouterUse::general;
 
-  using Team   = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team   = KokkosExt::Team<ExecutionSpace>;
   using Lanes  = KokkosExt::Lanes<ExecutionSpace, lanes>;
+  using Alone  = typename Lanes::Alone;
   using Real   = typename Data::Real;
   using Bits   = BitsOf<Real>;
   using Choice = RouterChoice<Real>;
@@ -360,6 +364,7 @@ struct RouteLanes {
   using Row       = std::conditional_t<in_registers, Registers,
                                        RouterScratch<Data, lanes>>;
 
+  static constexpr int max_team_size = 128;
   /// The most choices that are made in rounds.
   static constexpr int max_rounds = 32;
 
@@ -373,27 +378,19 @@ struct RouteLanes {
         num_places(data.top_k <= 16 ? 32 : (2 * data.top_k + 31) / 32 * 32),
         scratch_bytes(scratchBytes()) {}
 
-  /// A team goes on with further tokens, so that it need not begin anew.
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int member   = team.team_rank() / lanes;
-    const int lane     = team.team_rank() % lanes;
-    const int tokens   = team.team_size() / lanes;
-    char* const memory = static_cast<char*>(
-        team.team_scratch(0).get_shmem(tokens * scratch_bytes));
-    const Scratch scratch = scratchAt(memory + member * scratch_bytes);
+    team.letNextKernelStart();
+    const int member = team.team_rank() / lanes;
+    const int lane   = team.team_rank() % lanes;
+    const int tokens = team.team_size() / lanes;
+    const int token  = team.league_rank() * tokens + member;
     // All lanes of a warp must stay together: behind the last token some do its
     // work once more.
-    constexpr int lanes_of_warp = KokkosExt::max_lanes_v<ExecutionSpace>;
-    const int ahead             = member % (lanes_of_warp / lanes);
-    const std::int64_t step =
-        static_cast<std::int64_t>(team.league_size()) * tokens;
-    for (std::int64_t first = team.league_rank() * tokens + member - ahead;
-         first < data.num_tokens; first += step) {
-      const auto token     = static_cast<int>(first) + ahead;
-      const bool is_behind = token >= data.num_tokens;
-      route(is_behind ? data.num_tokens - 1 : token, lane, !is_behind, scratch);
-      Lanes::sync();
-    }
+    const bool is_behind = token >= data.num_tokens;
+    if (lanes == KokkosExt::max_lanes_v<ExecutionSpace> && is_behind) return;
+    char* const memory = static_cast<char*>(team.scratch());
+    route(is_behind ? data.num_tokens - 1 : token, lane, !is_behind,
+          scratchAt(memory + member * scratch_bytes));
   }
 
  private:
@@ -453,7 +450,6 @@ struct RouteLanes {
     const bool is_done =
         data.top_k <= max_rounds && chooseInRounds(row, lane, scratch, bound);
     if (!is_done) {
-      using Alone = typename Lanes::Alone;
       if constexpr (!in_registers)
         chooseByRank<Alone>(row, lane, scratch, bound);
       else if (!rankReaching<Alone>(row, lane, scratch, bound))
@@ -597,7 +593,7 @@ struct RouteLanes {
   /// From the lanes that gave to their experts.
   KOKKOS_FORCEINLINE_FUNCTION bool nameExperts(int lane,
                                                const Scratch& scratch) const {
-    Lanes::sync();
+    Alone::sync();
     KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
       Choice choice = scratch.chosen[k];
       choice.key =
@@ -605,7 +601,7 @@ struct RouteLanes {
       choice.expert = Registers::find(scratch.row, choice.expert, choice.key);
       scratch.chosen[k] = choice;
     });
-    Lanes::sync();
+    Alone::sync();
     return true;
   }
 

@@ -9,6 +9,7 @@
 #include <Tokkos/Impl/RouterGroups.hpp>
 #include <Tokkos/KokkosExt/Lanes.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -21,7 +22,7 @@ namespace Tokkos::Impl {
 /// follows the last choice. Needs no memory but for groups.
 template <class ExecutionSpace, class Data, int lanes>
 struct RouteRounds {
-  using Team   = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team   = KokkosExt::Team<ExecutionSpace>;
   using Lanes  = KokkosExt::Lanes<ExecutionSpace, lanes>;
   using Real   = typename Data::Real;
   using Choice = RouterChoice<Real>;
@@ -43,8 +44,7 @@ struct RouteRounds {
     if (token >= data.num_tokens) return;
     char* const scratch =
         scratch_bytes == 0 ? nullptr
-                           : static_cast<char*>(team.team_scratch(0).get_shmem(
-                                 tokens * scratch_bytes)) +
+                           : static_cast<char*>(team.scratch()) +
                                  member * scratch_bytes;
     if (data.isMasked(token)) {
       for (int k = lane; k < data.top_k + data.num_shared; k += lanes)

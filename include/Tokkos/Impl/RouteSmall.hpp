@@ -9,6 +9,7 @@
 #include <Tokkos/KokkosExt/Lanes.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -19,19 +20,20 @@ namespace Tokkos::Impl {
 /// gives its place among the choices.
 template <class ExecutionSpace, class Data, int lanes, RouterUse use>
 struct RouteSmall {
-  using Team  = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team  = KokkosExt::Team<ExecutionSpace>;
   using Lanes = KokkosExt::Lanes<ExecutionSpace, lanes>;
   using Real  = typename Data::Real;
   using Row   = RouterRegisters<Data, lanes, 2 / lanes>;
 
   static_assert(lanes <= 2 && use != RouterUse::general);
-  static constexpr int max_experts = 8;
+  static constexpr int max_team_size = 128;
   static constexpr int size        = Row::size;
 
   Data data;
   bool aligned;
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
+    team.letNextKernelStart();
     const int lane = team.team_rank() % lanes;
     const int token =
         (team.league_rank() * team.team_size() + team.team_rank()) / lanes;

@@ -11,6 +11,7 @@
 #include <Tokkos/Impl/RouterData.hpp>
 #include <Tokkos/KokkosExt/Lanes.hpp>
 #include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -58,58 +59,35 @@ void routeInRounds(const ExecutionSpace& space, const Data& data) {
   using Route         = RouteRounds<ExecutionSpace, Data, lanes>;
   const int tokens    = lanes == 1 ? 1 : 4;
   const auto scratch  = static_cast<int>(Route::scratchBytes(data));
-  KokkosExt::parallelFor(
-      route_label,
-      Kokkos::TeamPolicy<ExecutionSpace>(
-          space, numTeams(data.num_tokens, tokens), tokens * lanes, 1)
-          .set_scratch_size(0, Kokkos::PerTeam(tokens * scratch)),
-      Route{data, scratch});
+  KokkosExt::launchTeams(route_label, space,
+                         numTeams(data.num_tokens, tokens), tokens * lanes,
+                         tokens * scratch, Route{data, scratch});
 }
 
 template <int lanes, RouterUse use, class ExecutionSpace, class Data>
 void routeSmall(const ExecutionSpace& space, const Data& data) {
-  constexpr int team_size = 128;
-  KokkosExt::parallelFor(
-      route_label,
-      Kokkos::TeamPolicy<ExecutionSpace, Kokkos::LaunchBounds<team_size>>(
-          space, numTeams(data.num_tokens, team_size / lanes), team_size, 1),
-      RouteSmall<ExecutionSpace, Data, lanes, use>{data,
-                                                   hasAlignedChunks(data)});
-}
-
-/// Teams per multiprocessor that registers are shared out for.
-constexpr unsigned numResidentTeams(int chunks, RouterUse use) {
-  if (chunks == 0) return 0;
-  if (use == RouterUse::general) return chunks <= 2 ? 8 : 6;
-  return chunks <= 2 ? 12 : chunks == 3 ? 10 : 8;
+  using Route             = RouteSmall<ExecutionSpace, Data, lanes, use>;
+  constexpr int team_size = Route::max_team_size;
+  KokkosExt::launchTeams(
+      route_label, space, numTeams(data.num_tokens, team_size / lanes),
+      team_size, 0, Route{data, hasAlignedChunks(data)});
 }
 
 template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
           class Data>
 void routeByLanes(const ExecutionSpace& space, const Data& data) {
-  using Policy =
-      Kokkos::TeamPolicy<ExecutionSpace,
-                         Kokkos::LaunchBounds<128, numResidentTeams(chunks, use)>>;
-  // What all resident teams have room for together.
-  constexpr int resident     = static_cast<int>(numResidentTeams(chunks, use));
-  constexpr int most_scratch = (resident < 5 ? 32 : 160 / resident) * 1024;
-  const RouteLanes<ExecutionSpace, Data, lanes, chunks, use> functor(
-      data, hasAlignedChunks(data));
+  using Route = RouteLanes<ExecutionSpace, Data, lanes, chunks, use>;
+  const Route functor(data, hasAlignedChunks(data));
   // At least a warp to a team.
+  constexpr int most_scratch = 32 * 1024;
   const int fewest_tokens = KokkosExt::max_lanes_v<ExecutionSpace> / lanes;
-  int tokens              = 4 * fewest_tokens;
+  int tokens              = Route::max_team_size / lanes;
   while (tokens > fewest_tokens &&
          tokens * functor.scratch_bytes > most_scratch)
     tokens /= 2;
-  KokkosExt::parallelFor(
-      route_label,
-      Policy(space,
-             std::min(numTeams(data.num_tokens, tokens),
-                      std::max(1, space.concurrency() / (tokens * lanes))),
-             tokens * lanes, 1)
-          .set_scratch_size(
-              0, Kokkos::PerTeam(tokens * functor.scratch_bytes)),
-      functor);
+  KokkosExt::launchTeams(route_label, space, numTeams(data.num_tokens, tokens),
+                         tokens * lanes, tokens * functor.scratch_bytes,
+                         functor);
 }
 
 /// The longest rows that lie in registers, and in scratch memory. Registers

@@ -9,9 +9,9 @@
 #include <Tokkos/Impl/RouteTopK.hpp>
 #include <Tokkos/Impl/RouterData.hpp>
 #include <Tokkos/KokkosExt/Lanes.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -33,11 +33,12 @@ namespace Tokkos::Impl {
 template <class ExecutionSpace, class Data, class Gradient, int lanes,
           int chunks>
 struct RouterGradient {
-  using Team  = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
+  using Team  = KokkosExt::Team<ExecutionSpace>;
   using Lanes = KokkosExt::Lanes<ExecutionSpace, lanes>;
   using Real  = typename Data::Real;
 
   static constexpr bool in_registers = chunks > 0;
+  static constexpr int max_team_size = 128;
 
   Data data;
   RouterMatrix<Gradient> gradient;
@@ -104,7 +105,7 @@ struct RouterGradient {
       sumChoices(t, lane);
       const Real factor = factorOfOthers(t);
       writeOthers(token, lane, [&](Real x, int) {
-        if (!is_softmax || isExcluded(x)) return Real(0);
+        if (!is_softmax) return Real(0);
         return KokkosExt::multiply(
             KokkosExt::multiply(data.term(x, t.score.maximum), factor),
             data.slopeOfCap(x));
@@ -255,10 +256,9 @@ template <int lanes, int chunks, class ExecutionSpace, class Data,
 void launchRouterGradient(const ExecutionSpace& space, const Data& data,
                           const RouterMatrix<Gradient>& gradient) {
   const int tokens = lanes == 1 ? 1 : 128 / lanes;
-  KokkosExt::parallelFor(
-      "Tokkos::routeTopKGradient::differentiate",
-      Kokkos::TeamPolicy<ExecutionSpace>(
-          space, numTeams(data.num_tokens, tokens), tokens * lanes, 1),
+  KokkosExt::launchTeams(
+      "Tokkos::routeTopKGradient::differentiate", space,
+      numTeams(data.num_tokens, tokens), tokens * lanes, 0,
       RouterGradient<ExecutionSpace, Data, Gradient, lanes, chunks>{
           data, gradient, hasAlignedChunks(data),
           hasAlignedChunks(gradient, data.num_tokens, data.num_experts)});

@@ -5,6 +5,7 @@
 #define TOKKOS_IMPL_ROUTERLOOPS_HPP
 
 #include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/RouterOptions.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -24,6 +25,13 @@ double maximumOf(const double* x, int n);
 /// multiple of width, which is 32, 64 or, for more than that, 128.
 float sumExponentials(const float* x, int n, int width, float maximum);
 double sumExponentials(const double* x, int n, int width, double maximum);
+
+/// keys[e] = the participating sum of the score of x[e] and bias[e], without a
+/// soft cap; bias may be null. A softmax has this maximum and denominator.
+void makeKeys(Score score, const float* x, int n, float maximum,
+              float denominator, const float* bias, float* keys);
+void makeKeys(Score score, const double* x, int n, double maximum,
+              double denominator, const float* bias, double* keys);
 
 /// Of 32 columns, number c with x[c], x[c + 32], ..., the largest number and its
 /// first place; NaN only where there is nothing else. size: a multiple of 32.
