@@ -83,9 +83,8 @@ KOKKOS_FORCEINLINE_FUNCTION void makeAnyKeys(Score score, const Real* x, int n,
       makeKeysOf(x, n, bias, keys, [](Real y) { return sigmoid(y); });
       break;
     case Score::sqrt_softplus:
-      makeKeysOf(x, n, bias, keys, [](Real y) {
-        return KokkosExt::squareRoot(softplus(y));
-      });
+      makeKeysOf(x, n, bias, keys,
+                 [](Real y) { return KokkosExt::squareRoot(softplus(y)); });
       break;
     default:
       makeKeysOf(x, n, bias, keys,
@@ -121,9 +120,13 @@ void participate(const double* logits, int n, double* x) {
 }
 
 TOKKOS_IMPL_VECTOR_CLONES
-float maximumOf(const float* x, int n) { return findMaximum(x, n); }
+float maximumOf(const float* x, int n) {
+  return findMaximum(x, n);
+}
 TOKKOS_IMPL_VECTOR_CLONES
-double maximumOf(const double* x, int n) { return findMaximum(x, n); }
+double maximumOf(const double* x, int n) {
+  return findMaximum(x, n);
+}
 
 TOKKOS_IMPL_VECTOR_CLONES
 float sumExponentials(const float* x, int n, int width, float maximum) {

@@ -105,12 +105,10 @@ TEST(Oracle, HostAndDeviceGiveTheSameBits) {
 
 /// Ids, weights and the gradient by the logits, as bytes.
 template <class Space, class Real>
-std::vector<std::uint8_t> routed(const Space& space,
-                                 const std::vector<Real>& logits,
-                                 int num_experts, int top_k,
-                                 Tokkos::RouterOptions<
-                                     typename Space::memory_space> options,
-                                 const std::vector<float>& bias) {
+std::vector<std::uint8_t> routed(
+    const Space& space, const std::vector<Real>& logits, int num_experts,
+    int top_k, Tokkos::RouterOptions<typename Space::memory_space> options,
+    const std::vector<float>& bias) {
   using Memory          = typename Space::memory_space;
   using Reals           = Kokkos::View<Real**, Kokkos::LayoutRight, Memory>;
   const auto d_logits   = place<Memory>(logits, num_experts);

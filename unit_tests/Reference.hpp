@@ -177,20 +177,20 @@ enum class GroupScore { maximum, sum_of_best_two, sum_of_best };
 
 /// The options of routeTopK; an empty vector is an option not used.
 struct RouterOptions {
-  std::vector<bool> mask    = {};
-  double soft_cap           = 0;
-  Score score               = Score::softmax;
-  std::vector<float> bias   = {};
-  int groups                = 1;
-  int kept_groups           = 0;
-  GroupScore group_score    = GroupScore::maximum;
-  bool normalize            = false;
-  double floor              = 0;
-  double epsilon            = 0;
-  double scale              = 1;
+  std::vector<bool> mask          = {};
+  double soft_cap                 = 0;
+  Score score                     = Score::softmax;
+  std::vector<float> bias         = {};
+  int groups                      = 1;
+  int kept_groups                 = 0;
+  GroupScore group_score          = GroupScore::maximum;
+  bool normalize                  = false;
+  double floor                    = 0;
+  double epsilon                  = 0;
+  double scale                    = 1;
   std::vector<float> expert_scale = {};
-  int num_shared_experts    = 0;
-  double shared_weight      = 1;
+  int num_shared_experts          = 0;
+  double shared_weight            = 1;
 
   bool limitsGroups() const { return kept_groups > 0 && kept_groups < groups; }
   bool isKeyedByScore() const {
@@ -244,8 +244,7 @@ class TokenRouter {
   }
 
  private:
-  static constexpr Long minus_infinity =
-      -std::numeric_limits<Long>::infinity();
+  static constexpr Long minus_infinity = -std::numeric_limits<Long>::infinity();
 
   static bool isExcluded(Long x) { return !(x > minus_infinity); }
   static Long participating(Long x) {
@@ -289,13 +288,15 @@ class TokenRouter {
         case Score::softmax:
           m_score[e] = std::exp(z - maximum) / denominator;
           break;
-        case Score::sigmoid: m_score[e] = 1 / (1 + std::exp(-z)); break;
-        case Score::sqrt_softplus:
-          m_score[e] =
-              std::sqrt(z > 0 ? z + std::log1p(std::exp(-z))
-                              : std::log1p(std::exp(z)));
+        case Score::sigmoid:
+          m_score[e] = 1 / (1 + std::exp(-z));
           break;
-        default: m_score[e] = z;
+        case Score::sqrt_softplus:
+          m_score[e] = std::sqrt(z > 0 ? z + std::log1p(std::exp(-z))
+                                       : std::log1p(std::exp(z)));
+          break;
+        default:
+          m_score[e] = z;
       }
       if (m_options.isKeyedByScore())
         m_key[e] = participating(

@@ -69,8 +69,8 @@ std::vector<T> evaluate(const std::vector<T>& x) {
 /// number below that.
 template <class T>
 double error(long double exact, T y) {
-  const T rounded = std::max(std::abs(static_cast<T>(exact)),
-                             std::numeric_limits<T>::min());
+  const T rounded =
+      std::max(std::abs(static_cast<T>(exact)), std::numeric_limits<T>::min());
   const long double unit =
       std::nextafter(rounded, std::numeric_limits<T>::infinity()) - rounded;
   return static_cast<double>(std::abs(static_cast<long double>(y) - exact) /
@@ -87,8 +87,7 @@ void testError(double low, double high, double bound) {
   double greatest = 0;
   for (std::size_t i = 0; i < x.size(); ++i)
     greatest = std::max(
-        greatest,
-        error(Function::exact(static_cast<long double>(x[i])), y[i]));
+        greatest, error(Function::exact(static_cast<long double>(x[i])), y[i]));
   EXPECT_LT(greatest, bound) << "on [" << low << ", " << high << "]";
 }
 
@@ -128,18 +127,18 @@ void testSpecialValues() {
   const T infinity = std::numeric_limits<T>::infinity();
   const T largest  = std::numeric_limits<T>::max();
   const T nan      = std::numeric_limits<T>::quiet_NaN();
-  EXPECT_TRUE(sameBits(
-      std::vector<T>{1, 1, 0, 0, 0, 1},
-      evaluate<Exponential>(std::vector<T>{
-          T(0), T(-0.0), -infinity, -largest, nan,
-          std::numeric_limits<T>::denorm_min()})));
-  EXPECT_TRUE(sameBits(std::vector<T>{0, T(0.5), 1},
-                       evaluate<Sigmoid>(std::vector<T>{-largest, 0, largest})));
+  EXPECT_TRUE(sameBits(std::vector<T>{1, 1, 0, 0, 0, 1},
+                       evaluate<Exponential>(std::vector<T>{
+                           T(0), T(-0.0), -infinity, -largest, nan,
+                           std::numeric_limits<T>::denorm_min()})));
+  EXPECT_TRUE(
+      sameBits(std::vector<T>{0, T(0.5), 1},
+               evaluate<Sigmoid>(std::vector<T>{-largest, 0, largest})));
   EXPECT_TRUE(sameBits(std::vector<T>{0, largest},
                        evaluate<Softplus>(std::vector<T>{-largest, largest})));
-  EXPECT_EQ((std::vector<T>{-1, 0, 1}),
-            evaluate<HyperbolicTangent>(
-                std::vector<T>{-infinity, 0, infinity}));
+  EXPECT_EQ(
+      (std::vector<T>{-1, 0, 1}),
+      evaluate<HyperbolicTangent>(std::vector<T>{-infinity, 0, infinity}));
 }
 
 TEST(Exponential, SpecialValues) {

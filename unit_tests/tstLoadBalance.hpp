@@ -9,9 +9,9 @@ namespace Test {
 
 using Balance = Tokkos::LoadBalance<MemorySpace>;
 
-const std::vector<double> example = {0.5, -1, 2,   0.25, 1,  1, -0.5,
-                                     3,   -2, 0.75, 0.5, 0,  0, 0,
-                                     0,   0,  1.5, -3,  0.125, 2};
+const std::vector<double> example  = {0.5, -1, 2,    0.25, 1,     1, -0.5,
+                                      3,   -2, 0.75, 0.5,  0,     0, 0,
+                                      0,   0,  1.5,  -3,   0.125, 2};
 const std::vector<int> example_ids = {2, 0, 3, 0, 1, 2, 0, 1, 3, 0};
 
 Array<bool> makeMask(const std::vector<bool>& values) {
@@ -35,7 +35,9 @@ TEST(LoadBalance, Example) {
   EXPECT_EQ((std::vector<int>{4, 2, 2, 2}), toVector(balance.counts));
   EXPECT_EQ((std::vector<double>{0.4, 0.2, 0.2, 0.2}),
             toVector(balance.fractions));
-  const std::vector<double> importance = {0.8792105374766782, 0.8242107517838436, 1.387653796090113, 1.9089249146493654};
+  const std::vector<double> importance = {0.8792105374766782,
+                                          0.8242107517838436, 1.387653796090113,
+                                          1.9089249146493654};
   for (int e = 0; e < 4; ++e)
     EXPECT_NEAR(importance[e], toVector(balance.importance)[e], 1e-14);
   const auto results = resultsOf(balance);
@@ -52,10 +54,10 @@ TEST(LoadBalance, Example) {
 TEST(LoadBalance, MaskTakesTokensOut) {
   const ExecutionSpace space;
   Balance balance(space, 5, 4);
-  Tokkos::updateLoadBalance(
-      space, balance, makeMatrix(example, 4), makeMatrix(example_ids, 2),
-      Kokkos::View<const bool*, MemorySpace>(
-          makeMask({true, true, false, true, true})));
+  Tokkos::updateLoadBalance(space, balance, makeMatrix(example, 4),
+                            makeMatrix(example_ids, 2),
+                            Kokkos::View<const bool*, MemorySpace>(
+                                makeMask({true, true, false, true, true})));
   const auto results = resultsOf(balance);
   EXPECT_EQ(4, results.num_tokens);
   EXPECT_NEAR(0.9703194092245242, results.load_balancing_loss, 1e-14);
@@ -95,8 +97,7 @@ TEST(LoadBalance, NothingAndExcluded) {
   EXPECT_EQ(0, results.entropy);
   const float infinity = std::numeric_limits<float>::infinity();
   Tokkos::updateLoadBalance(
-      space, balance,
-      makeMatrix<float>({NAN, 0, -infinity, NAN, NAN, NAN}, 3),
+      space, balance, makeMatrix<float>({NAN, 0, -infinity, NAN, NAN, NAN}, 3),
       makeMatrix<int>({1, -1}, 1));
   results = resultsOf(balance);
   EXPECT_EQ(1, results.num_tokens);
@@ -121,8 +122,8 @@ TEST(LoadBalance, SameBitsInEveryRunAndOnTheHost) {
         makeRows<Kokkos::View<int**, Kokkos::LayoutRight, Memory>>(ids, 4));
     space.fence();
     return std::make_pair(bytesOf(toVector(balance.results).data(),
-                                  sizeof(Tokkos::LoadBalanceResults)),
-                          toVector(balance.importance));
+                                     sizeof(Tokkos::LoadBalanceResults)),
+                             toVector(balance.importance));
   };
   const auto first = run(ExecutionSpace());
   const auto again = run(ExecutionSpace());
@@ -204,22 +205,22 @@ TEST(LoadBalance, MisuseIsNamed) {
       "Tokkos::updateLoadBalance: logits.extent(0): expected 0 to 5 "
       "(balance.max_tokens), got 6",
       messageOf([&] {
-        Tokkos::updateLoadBalance(space, balance,
-                                  Matrix<float>("logits", 6, 4), ids);
+        Tokkos::updateLoadBalance(space, balance, Matrix<float>("logits", 6, 4),
+                                  ids);
       }));
   EXPECT_EQ(
       "Tokkos::updateLoadBalance: logits.extent(1): expected 4 "
       "(balance.num_experts), got 3",
       messageOf([&] {
-        Tokkos::updateLoadBalance(space, balance,
-                                  Matrix<float>("logits", 5, 3), ids);
+        Tokkos::updateLoadBalance(space, balance, Matrix<float>("logits", 5, 3),
+                                  ids);
       }));
   EXPECT_EQ(
       "Tokkos::updateLoadBalance: expert_ids.extent(0): expected 5 "
       "(logits.extent(0)), got 6",
       messageOf([&] {
-        Tokkos::updateLoadBalance(space, balance,
-                                  Matrix<float>("logits", 5, 4), ids);
+        Tokkos::updateLoadBalance(space, balance, Matrix<float>("logits", 5, 4),
+                                  ids);
       }));
   EXPECT_EQ("Tokkos::LoadBalance: num_experts: expected 1 to 2147482623, got 0",
             messageOf([&] { Balance(space, 5, 0); }));

@@ -35,8 +35,8 @@ std::vector<Decision> decisions(const std::vector<int>& ids,
 void testModel(const std::string& model, Options options,
                bool has_bias = false) {
   SCOPED_TRACE(model);
-  const auto logits   = Examples::readNpy(pathOf(model, "logits"));
-  const auto ids      = Examples::readNpy(pathOf(model, "ids"));
+  const auto logits    = Examples::readNpy(pathOf(model, "logits"));
+  const auto ids       = Examples::readNpy(pathOf(model, "ids"));
   const int num_tokens = static_cast<int>(logits.shape[0]);
   const int top_k      = static_cast<int>(ids.shape[1]);
   if (has_bias)

@@ -29,18 +29,18 @@ Tokkos::RouterOptions<MemorySpace> onBackend(const Options& options) {
       host(t) = options.mask[t];
     Kokkos::deep_copy(mask, host);
   }
-  return {.mask        = mask,
-          .soft_cap    = options.soft_cap,
-          .score       = static_cast<Tokkos::Score>(options.score),
-          .bias        = floats(options.bias),
-          .groups      = options.groups,
-          .kept_groups = options.kept_groups,
-          .group_score = static_cast<Tokkos::GroupScore>(options.group_score),
-          .normalize   = options.normalize,
-          .floor       = options.floor,
-          .epsilon     = options.epsilon,
-          .scale       = options.scale,
-          .expert_scale       = floats(options.expert_scale),
+  return {.mask         = mask,
+          .soft_cap     = options.soft_cap,
+          .score        = static_cast<Tokkos::Score>(options.score),
+          .bias         = floats(options.bias),
+          .groups       = options.groups,
+          .kept_groups  = options.kept_groups,
+          .group_score  = static_cast<Tokkos::GroupScore>(options.group_score),
+          .normalize    = options.normalize,
+          .floor        = options.floor,
+          .epsilon      = options.epsilon,
+          .scale        = options.scale,
+          .expert_scale = floats(options.expert_scale),
           .num_shared_experts = options.num_shared_experts,
           .shared_weight      = options.shared_weight};
 }
@@ -51,10 +51,9 @@ template <class Logit, class Id = int, class Weight = float,
 void testRoute(const std::vector<Logit>& logits, int num_experts, int top_k,
                const Options& options = {}) {
   const std::size_t num_tokens = logits.size() / num_experts;
-  SCOPED_TRACE("T=" + std::to_string(num_tokens) +
-               " E=" + std::to_string(num_experts) + " K=" +
-               std::to_string(top_k) + " score " +
-               std::to_string(static_cast<int>(options.score)) +
+  SCOPED_TRACE("T=" + std::to_string(num_tokens) + " E=" +
+               std::to_string(num_experts) + " K=" + std::to_string(top_k) +
+               " score " + std::to_string(static_cast<int>(options.score)) +
                (options.normalize ? " normalized" : "") +
                (options.bias.empty() ? "" : " biased") + " groups " +
                std::to_string(options.kept_groups) + " of " +
@@ -184,9 +183,9 @@ TEST(Router, EverySmallCaseWithBiasAndGroups) {
       const auto logits = everyRow(set, num_experts);
       Options options;
       for (const bool biased : {false, true})
-        for (const auto score : {GroupScore::maximum,
-                                 GroupScore::sum_of_best_two,
-                                 GroupScore::sum_of_best})
+        for (const auto score :
+             {GroupScore::maximum, GroupScore::sum_of_best_two,
+              GroupScore::sum_of_best})
           for (const int groups : {2, num_experts / 2, num_experts})
             for (const int kept : {1, groups - 1}) {
               const int most = kept * (num_experts / groups);
@@ -200,7 +199,7 @@ TEST(Router, EverySmallCaseWithBiasAndGroups) {
                 for (int e = 0; biased && e < num_experts; ++e)
                   options.bias.push_back(
                       e == 3 ? -infinity : static_cast<float>(3 * e % 7) - 3);
-                options.score = all_scores[(groups + kept + top_k) % 5];
+                options.score     = all_scores[(groups + kept + top_k) % 5];
                 options.normalize = top_k % 2 == 0;
                 testRoute(logits, num_experts, top_k, options);
               }
@@ -220,9 +219,9 @@ TEST(Router, NumbersOfTokens) {
     }
 }
 
-const std::vector<int> numbers_of_experts = {1,   2,   3,   7,    8,   31,
-                                             33,  72,  96,  128,  160, 256,
-                                             257, 384, 512, 896,  1024, 4096};
+const std::vector<int> numbers_of_experts = {1,   2,   3,   7,   8,    31,
+                                             33,  72,  96,  128, 160,  256,
+                                             257, 384, 512, 896, 1024, 4096};
 
 TEST(Router, NumbersOfExperts) {
   Random random;
@@ -243,8 +242,8 @@ TEST(Router, MoreExpertsThanAnyRowKept) {
     const auto logits = random.reals<float>(3 * num_experts);
     testRoute(logits, num_experts, 8, {.normalize = true});
     testRoute(logits, num_experts, 3,
-              {.score       = Score::sqrt_softplus,
-               .bias        = random.reals<float>(num_experts, -1, 1)});
+              {.score = Score::sqrt_softplus,
+               .bias  = random.reals<float>(num_experts, -1, 1)});
   }
   const auto logits = random.reals<float>(2 * 9000);
   testRoute(logits, 9000, 6,
@@ -275,8 +274,8 @@ TEST(Router, ManyTies) {
     testScores(logits, num_experts, 8);
     if (num_experts >= 64) testRoute(logits, num_experts, 40);
     testRoute(logits, num_experts, 8,
-              {.score = Score::sigmoid,
-               .bias  = std::vector<float>(num_experts, 0.5f),
+              {.score       = Score::sigmoid,
+               .bias        = std::vector<float>(num_experts, 0.5f),
                .groups      = 4,
                .kept_groups = 4});
   }
@@ -586,13 +585,14 @@ TEST(Router, MisuseOfOptionsIsNamed) {
     const std::string message = messageOf([&] {
       Tokkos::routeTopK(ExecutionSpace(), logits, ids, weights, options);
     });
-    const std::string begin = "Tokkos::routeTopK: ";
+    const std::string begin   = "Tokkos::routeTopK: ";
     EXPECT_EQ(0u, message.find(begin)) << message;
     return message.substr(std::min(begin.size(), message.size()));
   };
-  EXPECT_EQ("options.groups: expected 1 to 12 (at most E and at most 1024), "
-            "got 0",
-            routed({.groups = 0}));
+  EXPECT_EQ(
+      "options.groups: expected 1 to 12 (at most E and at most 1024), "
+      "got 0",
+      routed({.groups = 0}));
   EXPECT_EQ("options.groups: expected a divisor of E = 12, got 5",
             routed({.groups = 5, .kept_groups = 2}));
   EXPECT_EQ(
@@ -600,11 +600,12 @@ TEST(Router, MisuseOfOptionsIsNamed) {
       routed({.groups = 3, .kept_groups = 4}));
   EXPECT_EQ("K: expected 1 to 3 (the experts of the kept groups), got 4",
             routed({.groups = 4, .kept_groups = 1}));
-  EXPECT_EQ("options.kept_groups: expected a divisor of K = 4 for "
-            "GroupScore::sum_of_best, got 3",
-            routed({.groups      = 4,
-                    .kept_groups = 3,
-                    .group_score = Tokkos::GroupScore::sum_of_best}));
+  EXPECT_EQ(
+      "options.kept_groups: expected a divisor of K = 4 for "
+      "GroupScore::sum_of_best, got 3",
+      routed({.groups      = 4,
+              .kept_groups = 3,
+              .group_score = Tokkos::GroupScore::sum_of_best}));
   EXPECT_EQ("options.mask.extent(0): expected 5 (logits.extent(0)), got 4",
             routed({.mask = Array<bool>("mask", 4)}));
   EXPECT_EQ("options.bias.extent(0): expected 12 (logits.extent(1)), got 5",
@@ -612,14 +613,16 @@ TEST(Router, MisuseOfOptionsIsNamed) {
   EXPECT_EQ(
       "options.expert_scale.extent(0): expected 12 (logits.extent(1)), got 5",
       routed({.expert_scale = Array<float>("scale", 5)}));
-  EXPECT_EQ("options.soft_cap: expected a finite number of 0 or more, got "
-            "-1.000000",
-            routed({.soft_cap = -1}));
+  EXPECT_EQ(
+      "options.soft_cap: expected a finite number of 0 or more, got "
+      "-1.000000",
+      routed({.soft_cap = -1}));
   EXPECT_EQ("options.scale: expected a finite number, got nan",
             routed({.scale = std::nan("")}));
-  EXPECT_EQ("expert_ids.extent(1): expected 3 to 14 (K and the shared experts, "
-            "K at most E = logits.extent(1)), got 2",
-            routed({.num_shared_experts = 2}, 2));
+  EXPECT_EQ(
+      "expert_ids.extent(1): expected 3 to 14 (K and the shared experts, "
+      "K at most E = logits.extent(1)), got 2",
+      routed({.num_shared_experts = 2}, 2));
 }
 
 }  // namespace Test

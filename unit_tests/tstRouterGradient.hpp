@@ -54,7 +54,8 @@ std::vector<double> finiteDifferences(const std::vector<double>& logits,
     Kokkos::deep_copy(repeated, host);
     options.mask = repeated;
   }
-  const auto weights = toVector(route(moved, num_experts, width, options).weights);
+  const auto weights =
+      toVector(route(moved, num_experts, width, options).weights);
   std::vector<double> gradient;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     double difference = 0;
@@ -74,7 +75,7 @@ void testGradient(const std::vector<double>& logits, int num_experts, int top_k,
                std::to_string(static_cast<int>(options.score)) +
                (options.normalize ? " normalized" : ""));
   Random random;
-  const int width = top_k + options.num_shared_experts;
+  const int width              = top_k + options.num_shared_experts;
   const std::size_t num_tokens = logits.size() / num_experts;
   const auto w_gradient = random.reals<double>(num_tokens * width, -1, 1);
   const auto routed     = route(logits, num_experts, width, options);
@@ -83,9 +84,9 @@ void testGradient(const std::vector<double>& logits, int num_experts, int top_k,
   Tokkos::routeTopKGradient(ExecutionSpace(), makeMatrix(logits, num_experts),
                             routed.ids, makeMatrix(w_gradient, width), gradient,
                             options);
-  const auto expected = finiteDifferences(logits, w_gradient, num_experts,
-                                          width, options);
-  const auto actual   = toVector(gradient);
+  const auto expected =
+      finiteDifferences(logits, w_gradient, num_experts, width, options);
+  const auto actual     = toVector(gradient);
   std::size_t num_wrong = 0;
   for (std::size_t i = 0; i < actual.size(); ++i)
     if (!(std::abs(actual[i] - expected[i]) <=
@@ -128,8 +129,8 @@ TEST(RouterGradient, EveryPath) {
 
 TEST(RouterGradient, NegativeLogits) {
   Random random;
-  for (const Score score : {Score::softmax, Score::sigmoid,
-                            Score::sqrt_softplus, Score::identity})
+  for (const Score score :
+       {Score::softmax, Score::sigmoid, Score::sqrt_softplus, Score::identity})
     testGradient(random.reals<double>(5 * 8, -6, 2), 8, 3, {.score = score});
 }
 
@@ -159,7 +160,7 @@ TEST(RouterGradient, Options) {
 }
 
 TEST(RouterGradient, ExcludedExpertsHaveNone) {
-  const double infinity = std::numeric_limits<double>::infinity();
+  const double infinity      = std::numeric_limits<double>::infinity();
   std::vector<double> logits = someLogits(3, 6);
   logits[0] = logits[7] = logits[9] = NAN;
   logits[3]                         = -infinity;

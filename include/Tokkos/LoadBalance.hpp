@@ -86,25 +86,24 @@ LoadBalance<MemorySpace>::LoadBalance(const ExecutionSpace& space,
   Impl::checkRange(function, "max_tokens", max_tokens_, 0, INT_MAX, "");
   Impl::checkRange(function, "num_experts", num_experts_, 1, INT_MAX - 1024,
                    "");
-  max_tokens  = static_cast<int>(max_tokens_);
-  num_experts = num_experts_;
+  max_tokens       = static_cast<int>(max_tokens_);
+  num_experts      = num_experts_;
   const auto label = [&](const char* name) {
     return Kokkos::view_alloc(space, Kokkos::WithoutInitializing,
                               std::string("Tokkos::LoadBalance::") + name);
   };
-  const auto experts = static_cast<std::size_t>(num_experts);
-  const auto tokens  = static_cast<std::size_t>(max_tokens);
-  constexpr auto tile =
-      static_cast<std::size_t>(Impl::load_balance_tile);
-  counts       = decltype(counts)(label("counts"), experts);
-  fractions    = decltype(fractions)(label("fractions"), experts);
-  importance   = decltype(importance)(label("importance"), experts);
-  results      = decltype(results)(label("results"));
-  maxima       = decltype(maxima)(label("maxima"), tokens);
-  denominators = decltype(denominators)(label("denominators"), tokens);
-  tile_sums    = decltype(tile_sums)(label("tile_sums"),
-                                     (tokens + tile - 1) / tile, experts + 2);
-  totals       = decltype(totals)(label("totals"), experts + 2);
+  const auto experts  = static_cast<std::size_t>(num_experts);
+  const auto tokens   = static_cast<std::size_t>(max_tokens);
+  constexpr auto tile = static_cast<std::size_t>(Impl::load_balance_tile);
+  counts              = decltype(counts)(label("counts"), experts);
+  fractions           = decltype(fractions)(label("fractions"), experts);
+  importance          = decltype(importance)(label("importance"), experts);
+  results             = decltype(results)(label("results"));
+  maxima              = decltype(maxima)(label("maxima"), tokens);
+  denominators        = decltype(denominators)(label("denominators"), tokens);
+  tile_sums           = decltype(tile_sums)(label("tile_sums"),
+                                  (tokens + tile - 1) / tile, experts + 2);
+  totals              = decltype(totals)(label("totals"), experts + 2);
 }
 
 namespace Impl {
@@ -209,20 +208,20 @@ void updateLoadBalance(
                       "logits.extent(0)");
 
   Kokkos::Profiling::ScopedRegion region(function);
-  using Logit             = typename Logits::non_const_value_type;
-  constexpr int lanes     = Impl::token_lanes_v<ExecutionSpace>;
-  const auto softmax      = Impl::softmaxOfRows(balance, logits);
-  const int num_tokens    = softmax.data.num_tokens;
-  const int num_columns   = balance.num_experts + 2;
-  const int num_tiles     = Impl::numTeams(num_tokens, Impl::load_balance_tile);
-  balance.num_tokens      = num_tokens;
+  using Logit           = typename Logits::non_const_value_type;
+  constexpr int lanes   = Impl::token_lanes_v<ExecutionSpace>;
+  const auto softmax    = Impl::softmaxOfRows(balance, logits);
+  const int num_tokens  = softmax.data.num_tokens;
+  const int num_columns = balance.num_experts + 2;
+  const int num_tiles   = Impl::numTeams(num_tokens, Impl::load_balance_tile);
+  balance.num_tokens    = num_tokens;
   countExperts(space, expert_ids, balance.counts);
   if (num_tokens > 0) {
-    Impl::launchTokens(
-        "Tokkos::updateLoadBalance::findSoftmax", space, num_tokens,
-        Impl::FindSoftmaxOfRows<ExecutionSpace, Logit, lanes>{
-            softmax.data, mask.data(), balance.maxima.data(),
-            balance.denominators.data()});
+    Impl::launchTokens("Tokkos::updateLoadBalance::findSoftmax", space,
+                       num_tokens,
+                       Impl::FindSoftmaxOfRows<ExecutionSpace, Logit, lanes>{
+                           softmax.data, mask.data(), balance.maxima.data(),
+                           balance.denominators.data()});
     KokkosExt::parallelFor(
         "Tokkos::updateLoadBalance::sumTiles",
         Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>>(
@@ -242,7 +241,8 @@ void updateLoadBalance(
       balance.importance.data(), balance.results.data()};
   KokkosExt::parallelFor(
       "Tokkos::updateLoadBalance::finish",
-      Impl::oneTeam(space, finish, Impl::TeamSum<ExecutionSpace>::scratchBytes()),
+      Impl::oneTeam(space, finish,
+                    Impl::TeamSum<ExecutionSpace>::scratchBytes()),
       finish);
 }
 

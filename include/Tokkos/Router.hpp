@@ -27,7 +27,8 @@ namespace Tokkos {
 ///   experts; int or std::int64_t. Overwritten: K distinct ids in [0, E),
 ///   larger keys first, equal keys (-0 equals +0) by ascending id; then the
 ///   shared experts E, E + 1, ...
-/// \param weights T x (K + S); float or double. Overwritten, in the order of the
+/// \param weights T x (K + S); float or double. Overwritten, in the order of
+/// the
 ///   ids.
 /// \param options see RouterOptions
 /// \throws std::invalid_argument when extents do not fit, memory overlaps, or
@@ -56,9 +57,10 @@ namespace Tokkos {
 /// where a row fits into registers or, on a host, a thread's cache (1024
 /// experts, 8192 on a host), T * E * K with more than 512 choices.
 template <class ExecutionSpace, class Logits, class ExpertIds, class Weights>
-void routeTopK(const ExecutionSpace& space, const Logits& logits,
-               const ExpertIds& expert_ids, const Weights& weights,
-               const RouterOptions<typename Logits::memory_space>& options = {}) {
+void routeTopK(
+    const ExecutionSpace& space, const Logits& logits,
+    const ExpertIds& expert_ids, const Weights& weights,
+    const RouterOptions<typename Logits::memory_space>& options = {}) {
   static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
                 "Tokkos::routeTopK: space must be an execution space instance");
   static_assert(Kokkos::is_view_v<Logits> && Kokkos::is_view_v<ExpertIds> &&

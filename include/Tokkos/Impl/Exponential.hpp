@@ -91,13 +91,13 @@ KOKKOS_FORCEINLINE_FUNCTION T exponential(T x) {
   using Bits         = typename Traits::Bits;
   constexpr T lowest = Traits::lowest;
   const T y          = KokkosExt::larger(x, lowest);
-  const T shifted    = KokkosExt::add(KokkosExt::multiply(y, Traits::log2_e),
-                                      Traits::rounder);
-  const T n          = KokkosExt::add(shifted, -Traits::rounder);
-  T r                = KokkosExt::addExactProduct(n, -Traits::ln2_high, y);
-  r                  = KokkosExt::addExactProduct(n, -Traits::ln2_low, r);
-  const T power      = Kokkos::bit_cast<T>(Kokkos::bit_cast<Bits>(shifted)
-                                           << Traits::mantissa_bits);
+  const T shifted =
+      KokkosExt::add(KokkosExt::multiply(y, Traits::log2_e), Traits::rounder);
+  const T n     = KokkosExt::add(shifted, -Traits::rounder);
+  T r           = KokkosExt::addExactProduct(n, -Traits::ln2_high, y);
+  r             = KokkosExt::addExactProduct(n, -Traits::ln2_low, r);
+  const T power = Kokkos::bit_cast<T>(Kokkos::bit_cast<Bits>(shifted)
+                                      << Traits::mantissa_bits);
   return KokkosExt::multiply(exponentialSeries<T, 0>(r), power);
 }
 
@@ -116,8 +116,8 @@ KOKKOS_FORCEINLINE_FUNCTION T arctangentSeries(T square) {
 /// ln((1 + s) / (1 - s)) for |s| <= 1/3.
 template <class T>
 KOKKOS_FORCEINLINE_FUNCTION T logarithmOfRatio(T s) {
-  return KokkosExt::multiply(
-      s, arctangentSeries<T, 0>(KokkosExt::multiply(s, s)));
+  return KokkosExt::multiply(s,
+                             arctangentSeries<T, 0>(KokkosExt::multiply(s, s)));
 }
 
 /// ln x for a normal number x > 0. Off by less than 3 units, and by less than
@@ -131,13 +131,12 @@ KOKKOS_FORCEINLINE_FUNCTION T logarithm(T x) {
   constexpr Bits one     = Bits(Traits::exponent_bias) << Traits::mantissa_bits;
   const Bits bits        = Kokkos::bit_cast<Bits>(x);
   const Bits low         = Kokkos::bit_cast<Bits>(two_thirds);
-  const int n            = static_cast<int>((bits - low + one) >>
-                                 Traits::mantissa_bits) -
+  const int n = static_cast<int>((bits - low + one) >> Traits::mantissa_bits) -
                 Traits::exponent_bias;
   const T m = Kokkos::bit_cast<T>(
       bits - (static_cast<Bits>(n) << Traits::mantissa_bits));
-  const T of_m = logarithmOfRatio(KokkosExt::divide(
-      KokkosExt::add(m, T(-1)), KokkosExt::add(m, T(1))));
+  const T of_m = logarithmOfRatio(
+      KokkosExt::divide(KokkosExt::add(m, T(-1)), KokkosExt::add(m, T(1))));
   return KokkosExt::addExactProduct(
       T(n), Traits::ln2_high,
       KokkosExt::addExactProduct(T(n), Traits::ln2_low, of_m));
@@ -164,9 +163,9 @@ template <class T>
 KOKKOS_FORCEINLINE_FUNCTION T hyperbolicTangent(T x) {
   const T y = x < 0 ? x + x : -(x + x);
   // e^y - 1, where y is small without the difference.
-  const T difference =
-      y > T(-0.34) ? KokkosExt::multiply(y, exponentialSeries<T, 1>(y))
-                   : KokkosExt::add(exponential(y), T(-1));
+  const T difference = y > T(-0.34)
+                           ? KokkosExt::multiply(y, exponentialSeries<T, 1>(y))
+                           : KokkosExt::add(exponential(y), T(-1));
   const T size =
       KokkosExt::divide(-difference, KokkosExt::add(T(2), difference));
   return x < 0 ? -size : size;

@@ -47,19 +47,17 @@ struct FindSoftmaxOfRows {
     if (token >= data.num_tokens) return;
     const RouterMemory<Data, lanes> row(data, token);
     Real maximum = minusInfinity<Real>();
-    row.forEach(lane, [&](Real x, int) {
-      maximum = KokkosExt::larger(x, maximum);
-    });
-    maximum = numberOfOrderedBits<Real>(
-        Lanes::maximum(orderedBitsOfNumber(maximum)));
+    row.forEach(lane,
+                [&](Real x, int) { maximum = KokkosExt::larger(x, maximum); });
+    maximum =
+        numberOfOrderedBits<Real>(Lanes::maximum(orderedBitsOfNumber(maximum)));
     const Real denominator = row.template sum<Lanes>(lane, [&](Real x, int) {
       return exponential(KokkosExt::add(x, -maximum));
     });
     if (lane != 0) return;
     maxima[token] = static_cast<double>(maximum);
-    denominators[token] = mask != nullptr && !mask[token]
-                              ? 0
-                              : static_cast<double>(denominator);
+    denominators[token] =
+        mask != nullptr && !mask[token] ? 0 : static_cast<double>(denominator);
   }
 };
 
@@ -77,9 +75,8 @@ struct SoftmaxOfRows {
   }
 
   KOKKOS_FUNCTION double probability(int token, int expert) const {
-    const Real y = exponential(
-        KokkosExt::add(data.logit(token, expert),
-                       -static_cast<Real>(maxima[token])));
+    const Real y = exponential(KokkosExt::add(
+        data.logit(token, expert), -static_cast<Real>(maxima[token])));
     return KokkosExt::divide(static_cast<double>(y), denominators[token]);
   }
 
@@ -149,19 +146,19 @@ class TeamSum {
 
   KOKKOS_FUNCTION explicit TeamSum(const Team& team)
       : m_team(team),
-        m_partial(
-            static_cast<double*>(team.team_scratch(0).get_shmem(scratchBytes()))) {}
+        m_partial(static_cast<double*>(
+            team.team_scratch(0).get_shmem(scratchBytes()))) {}
 
   /// All threads of the team call it, and get the sum.
   template <class F>
   KOKKOS_FUNCTION double operator()(int n, const F& f) const {
-    Kokkos::parallel_for(
-        Kokkos::TeamThreadRange(m_team, partial_sums), [&](int p) {
-          double sum = 0;
-          for (int i = p; i < n; i += partial_sums)
-            sum = KokkosExt::add(sum, f(i));
-          m_partial[p] = sum;
-        });
+    Kokkos::parallel_for(Kokkos::TeamThreadRange(m_team, partial_sums),
+                         [&](int p) {
+                           double sum = 0;
+                           for (int i = p; i < n; i += partial_sums)
+                             sum = KokkosExt::add(sum, f(i));
+                           m_partial[p] = sum;
+                         });
     m_team.team_barrier();
     double sum = 0;
     for (int p = 0; p < partial_sums; ++p)
@@ -191,9 +188,8 @@ struct FinishLoadBalance {
     const auto experts   = static_cast<double>(num_experts);
     const double tokens  = totals[num_experts + 1];
     const double squares = totals[num_experts];
-    const double load    = sum(num_experts, [&](int e) {
-      return static_cast<double>(counts[e]);
-    });
+    const double load =
+        sum(num_experts, [&](int e) { return static_cast<double>(counts[e]); });
     Kokkos::parallel_for(Kokkos::TeamThreadRange(team, num_experts),
                          [&](int e) {
                            fractions[e]  = ratio(counts[e], load);
@@ -204,14 +200,13 @@ struct FinishLoadBalance {
     const double products = sum(num_experts, [&](int e) {
       return KokkosExt::multiply(fractions[e], importance[e]);
     });
-    const double entropy = sum(num_experts, [&](int e) {
+    const double entropy  = sum(num_experts, [&](int e) {
       return fractions[e] == 0
-                 ? 0.0
-                 : -KokkosExt::multiply(fractions[e], logarithm(fractions[e]));
+                  ? 0.0
+                  : -KokkosExt::multiply(fractions[e], logarithm(fractions[e]));
     });
-    const double of_load = variation(sum, [&](int e) {
-      return static_cast<double>(counts[e]);
-    });
+    const double of_load =
+        variation(sum, [&](int e) { return static_cast<double>(counts[e]); });
     const double of_importance =
         variation(sum, [&](int e) { return importance[e]; });
     Kokkos::single(Kokkos::PerTeam(team), [&]() {
@@ -293,9 +288,9 @@ struct DifferentiateLoadBalance {
       if (takes_part)
         value = KokkosExt::multiply(
             softmax.probability(token, e),
-            KokkosExt::add(KokkosExt::add(byProbability(e),
-                                          -static_cast<double>(mean)),
-                           by_log_sum));
+            KokkosExt::add(
+                KokkosExt::add(byProbability(e), -static_cast<double>(mean)),
+                by_log_sum));
       gradient(token, e) = static_cast<Gradient>(static_cast<Real>(value));
     }
   }
@@ -310,9 +305,8 @@ struct DifferentiateLoadBalance {
                             fractions[e]),
         tokens);
     const double of_importance = KokkosExt::divide(
-        KokkosExt::multiply(
-            KokkosExt::multiply(2 * importance_factor, experts),
-            importance[e]),
+        KokkosExt::multiply(KokkosExt::multiply(2 * importance_factor, experts),
+                            importance[e]),
         KokkosExt::multiply(tokens, tokens));
     return KokkosExt::add(of_load, of_importance);
   }

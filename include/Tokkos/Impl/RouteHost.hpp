@@ -150,8 +150,8 @@ struct RouteHost {
     if (data.expert_scale != nullptr)
       for (int k = 0; k < n; ++k)
         w[k] = KokkosExt::multiply(
-            w[k], static_cast<Real>(
-                      data.expert_scale[data.expert_ids(token, k)]));
+            w[k],
+            static_cast<Real>(data.expert_scale[data.expert_ids(token, k)]));
     for (int k = 0; k < data.top_k; ++k)
       data.weights(token, k) = static_cast<Weight>(k < n ? w[k] : Real(0));
     for (int i = 0; i < data.num_shared; ++i)
@@ -163,9 +163,9 @@ struct RouteHost {
   void weigh(Real* w, int n, const ScoreOfRow<Real>& score) const {
     if (data.score == Score::softmax && data.soft_cap == 0) {
       for (int k = 0; k < n; ++k)
-        w[k] = KokkosExt::divide(
-            exponential(KokkosExt::add(w[k], -score.maximum)),
-            score.denominator);
+        w[k] =
+            KokkosExt::divide(exponential(KokkosExt::add(w[k], -score.maximum)),
+                              score.denominator);
     } else if (data.score == Score::selected_softmax) {
       Real maximum = minusInfinity<Real>();
       for (int k = 0; k < n; ++k)
@@ -175,8 +175,8 @@ struct RouteHost {
         w[k] = data.term(w[k], maximum);
       const Real denominator = sumOf(w, n);
       for (int k = 0; k < n; ++k)
-        w[k] = denominator == 0 ? Real(0)
-                                : KokkosExt::divide(w[k], denominator);
+        w[k] =
+            denominator == 0 ? Real(0) : KokkosExt::divide(w[k], denominator);
     } else {
       for (int k = 0; k < n; ++k)
         w[k] = data.scoreOf(w[k], score);
@@ -212,7 +212,8 @@ struct RouteHost {
         better += scores[other] > scores[g] ||
                   (scores[other] == scores[g] && other < g);
       if (better >= data.kept_groups)
-        std::fill_n(keys + g * data.group_size, data.group_size, RouterTournament<Real>::nothing());
+        std::fill_n(keys + g * data.group_size, data.group_size,
+                    RouterTournament<Real>::nothing());
     }
   }
 };

@@ -20,8 +20,8 @@
 
 namespace Tokkos::Impl {
 
-/// The rest of a sum over experts: the lanes' sums pairwise, l and l + lanes / 2
-/// and so on. All lanes get the sum.
+/// The rest of a sum over experts: the lanes' sums pairwise, l and l + lanes /
+/// 2 and so on. All lanes get the sum.
 template <class Lanes, int lanes, class Real>
 KOKKOS_FORCEINLINE_FUNCTION Real addLanes(Real sum) {
   for (int distance = lanes / 2; distance > 0; distance /= 2)
@@ -51,8 +51,7 @@ class RouterRegisters {
   /// Calls f(x, expert) for everything that the lane has.
   template <class F>
   KOKKOS_FORCEINLINE_FUNCTION void forEach(int lane, const F& f) const {
-    KokkosExt::unrolledLoop<size>(
-        [&](int i) { f(m_x[i], expertAt(i, lane)); });
+    KokkosExt::unrolledLoop<size>([&](int i) { f(m_x[i], expertAt(i, lane)); });
   }
 
   /// Replaces x by f(x, expert).
@@ -97,8 +96,8 @@ class RouterRegisters {
     return 4 * (lane + lanes * (i / 4)) + i % 4;
   }
 
-  /// Puts the lane's numbers where `find` looks for them: those of expert e into
-  /// memory[e], which has room for 4 * lanes * chunks.
+  /// Puts the lane's numbers where `find` looks for them: those of expert e
+  /// into memory[e], which has room for 4 * lanes * chunks.
   KOKKOS_FORCEINLINE_FUNCTION void save(Real* memory, int lane) const {
     struct alignas(4 * sizeof(Real)) Chunk {
       Real x[4];
@@ -117,7 +116,7 @@ class RouterRegisters {
     };
     int expert = 0;
     KokkosExt::unrolledLoop<chunks>([&](int i) {
-      const int first = expertAt(4 * (chunks - 1 - i), lane);
+      const int first   = expertAt(4 * (chunks - 1 - i), lane);
       const Chunk chunk = *reinterpret_cast<const Chunk*>(memory + first);
       KokkosExt::unrolledLoop<4>([&](int j) {
         if (chunk.x[3 - j] == number) expert = first + 3 - j;
@@ -199,7 +198,7 @@ class RouterScratch {
                                 Real* memory)
       : m_x(memory), m_size(numPlaces(data.num_experts) / lanes) {
     KokkosExt::rolledLoop(0, m_size, 1, [&](int i) {
-      const int expert = expertAt(i, lane);
+      const int expert      = expertAt(i, lane);
       m_x[i * lanes + lane] = expert < data.num_experts
                                   ? data.logit(token, expert)
                                   : minusInfinity<Real>();
@@ -236,8 +235,8 @@ class RouterScratch {
     Real partial[4] = {};
     KokkosExt::rolledLoop(0, m_size, 4, [&](int first) {
       KokkosExt::unrolledLoop<4>([&](int i) {
-        partial[i] = KokkosExt::add(partial[i],
-                                    f(m_x[(first + i) * lanes + lane]));
+        partial[i] =
+            KokkosExt::add(partial[i], f(m_x[(first + i) * lanes + lane]));
       });
     });
     return addLanes<Lanes, lanes>(
@@ -303,9 +302,9 @@ class RouterMemory {
            first < m_data.num_experts; first += 128)
         for (int i = 0; i < 4; ++i)
           if (first + i < m_data.num_experts)
-            partial[i] = KokkosExt::add(
-                partial[i], f(at(static_cast<int>(first) + i),
-                              static_cast<int>(first) + i));
+            partial[i] =
+                KokkosExt::add(partial[i], f(at(static_cast<int>(first) + i),
+                                             static_cast<int>(first) + i));
       sums[c] = KokkosExt::add(KokkosExt::add(partial[0], partial[1]),
                                KokkosExt::add(partial[2], partial[3]));
     }
@@ -339,9 +338,9 @@ struct alignas(2 * sizeof(Real)) RouterChoice {
 ///
 /// In each of K rounds the largest number that a lane still has leaves its
 /// lane, of which only the three largest are looked at. When K numbers of the
-/// row reach the last of these, they are the choice. Otherwise it is a lower bound
-/// for the choice: everything from it on is collected (after a bisection of the
-/// bound when that is too much) and ranked by counting. So K numbers are
+/// row reach the last of these, they are the choice. Otherwise it is a lower
+/// bound for the choice: everything from it on is collected (after a bisection
+/// of the bound when that is too much) and ranked by counting. So K numbers are
 /// compared with each other and not with a row. The threshold from maxima of
 /// parts follows Alabi, Blanchard, Gordon, Steinbach, "Fast k-selection
 /// algorithms for graphics processing units" (2012).
@@ -361,8 +360,8 @@ struct RouteLanes {
 
   static constexpr bool in_registers = chunks > 0;
   using Registers = RouterRegisters<Data, lanes, in_registers ? chunks : 1>;
-  using Row       = std::conditional_t<in_registers, Registers,
-                                       RouterScratch<Data, lanes>>;
+  using Row =
+      std::conditional_t<in_registers, Registers, RouterScratch<Data, lanes>>;
 
   static constexpr int max_team_size = 128;
   /// The most choices that are made in rounds.
@@ -442,9 +441,10 @@ struct RouteLanes {
     RouterMemory<Data, lanes> memory(data, token);
     if constexpr (!plain) {
       makeKeys(row, lane, scratch, score);
-      memory.useKeys(score, data.limits_groups
-                                ? RouterGroups<Real>(data, scratch.groups).kept()
-                                : nullptr);
+      memory.useKeys(score,
+                     data.limits_groups
+                         ? RouterGroups<Real>(data, scratch.groups).kept()
+                         : nullptr);
     }
     Real bound = minusInfinity<Real>();
     const bool is_done =
@@ -493,9 +493,8 @@ struct RouteLanes {
                                             ScoreOfRow<Real>& score) const {
     if (data.score == Score::softmax) {
       Real maximum = minusInfinity<Real>();
-      row.forEach(lane, [&](Real x, int) {
-        maximum = KokkosExt::larger(x, maximum);
-      });
+      row.forEach(
+          lane, [&](Real x, int) { maximum = KokkosExt::larger(x, maximum); });
       score.maximum = data.capped(greatest(maximum));
       sumTerms(row, lane, score);
     }
@@ -577,9 +576,9 @@ struct RouteLanes {
   }
 
   /// True when K numbers reach the bound, and no lane gave two equal ones.
-  KOKKOS_FORCEINLINE_FUNCTION bool areChosen(const Registers& row, int lane,
-                                             Real bound,
-                                             const BestThree<Real>& best) const {
+  KOKKOS_FORCEINLINE_FUNCTION bool areChosen(
+      const Registers& row, int lane, Real bound,
+      const BestThree<Real>& best) const {
     int count = 0;
     row.forEach(lane, [&](Real x, int) {
       if (x >= bound) ++count;
@@ -611,9 +610,8 @@ struct RouteLanes {
                                                 const Scratch& scratch,
                                                 Real bound) const {
     if (isExcluded(bound)) return false;
-    const int num_found =
-        collect<AnyLanes>(row, lane, scratch,
-                          [&](Real x, int) { return x >= bound; });
+    const int num_found = collect<AnyLanes>(
+        row, lane, scratch, [&](Real x, int) { return x >= bound; });
     if (num_found > num_places) return false;
     rank<AnyLanes>(lane, scratch, num_found);
     return true;
@@ -662,7 +660,8 @@ struct RouteLanes {
     }
     int end = data.num_experts;
     if (num_found > num_places)
-      end = endOfTied<AnyLanes>(row, lane, scratch, key, data.top_k - num_above);
+      end =
+          endOfTied<AnyLanes>(row, lane, scratch, key, data.top_k - num_above);
     num_found = collect<AnyLanes>(row, lane, scratch, [&](Real x, int expert) {
       return reaches(x, expert, key) && (x > key || expert < end);
     });
@@ -677,7 +676,7 @@ struct RouteLanes {
     int begin = 0, end = data.num_experts;
     while (end - begin > 1) {
       const int middle = begin + (end - begin) / 2;
-      const int count  = countThat<AnyLanes>(row, lane, [&](Real x, int expert) {
+      const int count = countThat<AnyLanes>(row, lane, [&](Real x, int expert) {
         return x == key && expert < middle && isEligible(expert, scratch);
       });
       if (count >= needed)
@@ -699,10 +698,10 @@ struct RouteLanes {
     row.forEach(lane, [&](Real x, int expert) {
       const bool found   = predicate(x, expert);
       const unsigned set = AnyLanes::ballot(found, lane);
-      const int place =
-          num_found +
-          Kokkos::Experimental::popcount_builtin(set & lanes_before);
-      if (found && place < num_places) scratch.places[place] = Choice{x, expert};
+      const int place    = num_found + Kokkos::Experimental::popcount_builtin(
+                                        set & lanes_before);
+      if (found && place < num_places)
+        scratch.places[place] = Choice{x, expert};
       num_found += Kokkos::Experimental::popcount_builtin(set);
     });
     AnyLanes::sync();
@@ -795,11 +794,11 @@ struct RouteLanes {
         Lanes::sync();
       }
     }
-    const Real total   = divides ? sumOf(scratch.weights, top_k) : Real(1);
+    const Real total = divides ? sumOf(scratch.weights, top_k) : Real(1);
     KokkosExt::rolledLoop(lane, top_k, lanes, [&](int k) {
       const Choice choice = scratch.chosen[k];
-      Real w = divides ? scratch.weights[k]
-                       : weightOf(token, choice, score, selected);
+      Real w              = divides ? scratch.weights[k]
+                                    : weightOf(token, choice, score, selected);
       if constexpr (plain) {
         if (divides) w = share(w, total);
       } else {

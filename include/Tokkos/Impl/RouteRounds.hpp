@@ -43,9 +43,9 @@ struct RouteRounds {
     const int token  = team.league_rank() * tokens + member;
     if (token >= data.num_tokens) return;
     char* const scratch =
-        scratch_bytes == 0 ? nullptr
-                           : static_cast<char*>(team.scratch()) +
-                                 member * scratch_bytes;
+        scratch_bytes == 0
+            ? nullptr
+            : static_cast<char*>(team.scratch()) + member * scratch_bytes;
     if (data.isMasked(token)) {
       for (int k = lane; k < data.top_k + data.num_shared; k += lanes)
         data.writeMasked(token, k);
@@ -64,9 +64,8 @@ struct RouteRounds {
     ScoreOfRow<Real> score;
     if (data.score == Score::softmax) {
       Real maximum = minusInfinity<Real>();
-      row.forEach(lane, [&](Real x, int) {
-        maximum = KokkosExt::larger(x, maximum);
-      });
+      row.forEach(
+          lane, [&](Real x, int) { maximum = KokkosExt::larger(x, maximum); });
       score.maximum     = data.capped(greatest(maximum));
       score.denominator = row.template sum<Lanes>(
           lane, [&](Real x, int) { return data.term(x, score.maximum); });
@@ -149,8 +148,8 @@ struct RouteRounds {
     const Real denominator = selected ? sumOf(weight) : Real(1);
     const auto share       = [&](int k) {
       return denominator == 0 ? Real(0)
-             : selected       ? KokkosExt::divide(weight(k), denominator)
-                              : weight(k);
+                   : selected       ? KokkosExt::divide(weight(k), denominator)
+                                    : weight(k);
     };
     const Real total = data.normalize ? sumOf(share) : Real(1);
     for (int k = lane; k < data.top_k; k += lanes) {

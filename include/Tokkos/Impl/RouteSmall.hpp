@@ -27,7 +27,7 @@ struct RouteSmall {
 
   static_assert(lanes <= 2 && use != RouterUse::general);
   static constexpr int max_team_size = 128;
-  static constexpr int size        = Row::size;
+  static constexpr int size          = Row::size;
 
   Data data;
   bool aligned;

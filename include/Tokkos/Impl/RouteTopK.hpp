@@ -59,18 +59,18 @@ void routeInRounds(const ExecutionSpace& space, const Data& data) {
   using Route         = RouteRounds<ExecutionSpace, Data, lanes>;
   const int tokens    = lanes == 1 ? 1 : 4;
   const auto scratch  = static_cast<int>(Route::scratchBytes(data));
-  KokkosExt::launchTeams(route_label, space,
-                         numTeams(data.num_tokens, tokens), tokens * lanes,
-                         tokens * scratch, Route{data, scratch});
+  KokkosExt::launchTeams(route_label, space, numTeams(data.num_tokens, tokens),
+                         tokens * lanes, tokens * scratch,
+                         Route{data, scratch});
 }
 
 template <int lanes, RouterUse use, class ExecutionSpace, class Data>
 void routeSmall(const ExecutionSpace& space, const Data& data) {
   using Route             = RouteSmall<ExecutionSpace, Data, lanes, use>;
   constexpr int team_size = Route::max_team_size;
-  KokkosExt::launchTeams(
-      route_label, space, numTeams(data.num_tokens, team_size / lanes),
-      team_size, 0, Route{data, hasAlignedChunks(data)});
+  KokkosExt::launchTeams(route_label, space,
+                         numTeams(data.num_tokens, team_size / lanes),
+                         team_size, 0, Route{data, hasAlignedChunks(data)});
 }
 
 template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
@@ -80,8 +80,8 @@ void routeByLanes(const ExecutionSpace& space, const Data& data) {
   const Route functor(data, hasAlignedChunks(data));
   // At least a warp to a team.
   constexpr int most_scratch = 32 * 1024;
-  const int fewest_tokens = KokkosExt::max_lanes_v<ExecutionSpace> / lanes;
-  int tokens              = Route::max_team_size / lanes;
+  const int fewest_tokens    = KokkosExt::max_lanes_v<ExecutionSpace> / lanes;
+  int tokens                 = Route::max_team_size / lanes;
   while (tokens > fewest_tokens &&
          tokens * functor.scratch_bytes > most_scratch)
     tokens /= 2;
@@ -95,7 +95,8 @@ void routeByLanes(const ExecutionSpace& space, const Data& data) {
 inline constexpr int max_register_experts = 512;
 inline constexpr int max_register_choices = 16;
 template <class Real>
-inline constexpr int max_scratch_experts = 32768 / static_cast<int>(sizeof(Real));
+inline constexpr int max_scratch_experts =
+    32768 / static_cast<int>(sizeof(Real));
 /// More choices than these have no room in scratch memory.
 inline constexpr int max_ranked_choices = 256;
 

@@ -45,10 +45,9 @@ void checkRouterGroups(std::string_view function, const Options& options,
              std::min(num_experts, max_router_groups),
              "at most E and at most 1024");
   if (num_experts % options.groups != 0)
-    throwInvalidArgument(
-        function, "options.groups",
-        "a divisor of E = " + std::to_string(num_experts),
-        std::to_string(options.groups));
+    throwInvalidArgument(function, "options.groups",
+                         "a divisor of E = " + std::to_string(num_experts),
+                         std::to_string(options.groups));
   checkRange(function, "options.kept_groups", options.kept_groups, 0,
              options.groups, "at most options.groups");
   if (options.kept_groups == 0) return;
@@ -128,23 +127,23 @@ auto makeRouterData(const Logits& logits, const ExpertIds& expert_ids,
   data.num_tokens  = static_cast<int>(logits.extent(0));
   data.num_experts = static_cast<int>(logits.extent(1));
   data.num_shared  = options.num_shared_experts;
-  data.top_k = static_cast<int>(expert_ids.extent(1)) - data.num_shared;
-  data.mask  = options.mask.data();
-  data.soft_cap           = static_cast<Real>(options.soft_cap);
-  data.score              = options.score;
-  data.bias               = options.bias.data();
-  data.num_groups         = options.groups;
-  data.kept_groups        = options.kept_groups;
-  data.group_size         = data.num_experts / options.groups;
+  data.top_k       = static_cast<int>(expert_ids.extent(1)) - data.num_shared;
+  data.mask        = options.mask.data();
+  data.soft_cap    = static_cast<Real>(options.soft_cap);
+  data.score       = options.score;
+  data.bias        = options.bias.data();
+  data.num_groups  = options.groups;
+  data.kept_groups = options.kept_groups;
+  data.group_size  = data.num_experts / options.groups;
   data.inverse_group_size = ((std::uint64_t(1) << 32) - 1) /
                                 static_cast<std::uint64_t>(data.group_size) +
                             1;
   data.limits_groups =
       options.kept_groups != 0 && options.kept_groups < options.groups;
-  const int best = options.group_score == GroupScore::maximum ? 1
-                   : options.group_score == GroupScore::sum_of_best_two
-                       ? 2
-                       : data.top_k / std::max(1, options.kept_groups);
+  const int best     = options.group_score == GroupScore::maximum ? 1
+                       : options.group_score == GroupScore::sum_of_best_two
+                           ? 2
+                           : data.top_k / std::max(1, options.kept_groups);
   data.best_of_group = std::min(best, data.group_size);
   data.keyed_by_score =
       data.bias != nullptr ||

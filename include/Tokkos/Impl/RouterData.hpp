@@ -134,13 +134,13 @@ struct RouterData {
 template <class Logit, class Id, class Weight, bool can_cap = true>
 struct FullRouterData : RouterData<Logit, Id, Weight> {
   using Base = RouterData<Logit, Id, Weight>;
-  using typename Base::Real;
   using Base::logit;
   using Base::normalize;
   using Base::num_experts;
   using Base::score;
   using Base::top_k;
   using Base::write;
+  using typename Base::Real;
 
   static constexpr bool has_options = true;
 
@@ -149,8 +149,8 @@ struct FullRouterData : RouterData<Logit, Id, Weight> {
   const float* bias;
   int num_groups, kept_groups, group_size;
   std::uint64_t inverse_group_size;  // 2^32 / group_size, rounded up
-  int best_of_group;   // the group's score is the sum of its best so many
-  bool limits_groups;  // some groups are not kept
+  int best_of_group;    // the group's score is the sum of its best so many
+  bool limits_groups;   // some groups are not kept
   bool keyed_by_score;  // the selection key is score + bias, not the logit
   Real floor, epsilon, scale;
   const float* expert_scale;
@@ -262,11 +262,14 @@ struct FullRouterData : RouterData<Logit, Id, Weight> {
           return KokkosExt::divide(term(x, row.maximum), row.denominator);
         });
         break;
-      case Score::sigmoid: f([&](Real x) { return sigmoid(capped(x)); }); break;
+      case Score::sigmoid:
+        f([&](Real x) { return sigmoid(capped(x)); });
+        break;
       case Score::sqrt_softplus:
         f([&](Real x) { return KokkosExt::squareRoot(softplus(capped(x))); });
         break;
-      default: f([&](Real x) { return KokkosExt::add(capped(x), Real(0)); });
+      default:
+        f([&](Real x) { return KokkosExt::add(capped(x), Real(0)); });
     }
   }
 
@@ -295,15 +298,15 @@ struct FullRouterData : RouterData<Logit, Id, Weight> {
   /// expert / group_size, by a product where that is exact.
   KOKKOS_FUNCTION int groupOf(int expert) const {
     if (num_experts >= 65536) return expert / group_size;
-    return static_cast<int>(static_cast<std::uint64_t>(expert) *
-                                inverse_group_size >>
-                            32);
+    return static_cast<int>(
+        static_cast<std::uint64_t>(expert) * inverse_group_size >> 32);
   }
 
   /// The weight that is left of w after the division by `total`, the sum of the
   /// token's weights.
   KOKKOS_FUNCTION Real normalized(Real w, Real total) const {
-    const Real divisor = KokkosExt::add(KokkosExt::larger(total, floor), epsilon);
+    const Real divisor =
+        KokkosExt::add(KokkosExt::larger(total, floor), epsilon);
     return divisor == 0 ? Real(0) : KokkosExt::divide(w, divisor);
   }
 

@@ -45,10 +45,9 @@ struct RouterGradient {
   bool aligned, gradient_aligned;
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int lane = team.team_rank() % lanes;
-    const int token =
-        team.league_rank() * (team.team_size() / lanes) +
-        team.team_rank() / lanes;
+    const int lane  = team.team_rank() % lanes;
+    const int token = team.league_rank() * (team.team_size() / lanes) +
+                      team.team_rank() / lanes;
     if (token < data.num_tokens) differentiate(token, lane);
   }
 
@@ -57,7 +56,7 @@ struct RouterGradient {
   struct Token {
     int token;
     ScoreOfRow<Real> score;
-    Real denominator = 1;  // of a softmax over the choices
+    Real denominator   = 1;  // of a softmax over the choices
     bool is_normalized = false;
     Real divisor       = 1;
     Real mean          = 0;  // what normalisation takes from h
@@ -66,8 +65,8 @@ struct RouterGradient {
 
   struct Choice {
     int expert;
-    Real x;        // its logit; excluded when its weight is a constant 0
-    Real score;    // s
+    Real x;          // its logit; excluded when its weight is a constant 0
+    Real score;      // s
     Real by_weight;  // h
   };
 
@@ -79,13 +78,12 @@ struct RouterGradient {
     Token t{token, {}};
     const bool is_softmax = data.score == Score::softmax;
     if constexpr (in_registers) {
-      RouterRegisters<Data, lanes, in_registers ? chunks : 1> row(
-          data, aligned, token, lane);
+      RouterRegisters<Data, lanes, in_registers ? chunks : 1> row(data, aligned,
+                                                                  token, lane);
       if (is_softmax) {
         findMaximum(row, lane, t);
-        row.transform(lane, [&](Real x, int) {
-          return data.term(x, t.score.maximum);
-        });
+        row.transform(
+            lane, [&](Real x, int) { return data.term(x, t.score.maximum); });
         t.score.denominator =
             row.template sum<Lanes>(lane, [](Real y) { return y; });
       }
@@ -132,9 +130,8 @@ struct RouterGradient {
   KOKKOS_FORCEINLINE_FUNCTION void findMaximum(const Row& row, int lane,
                                                Token& t) const {
     Real maximum = minusInfinity<Real>();
-    row.forEach(lane, [&](Real x, int) {
-      maximum = KokkosExt::larger(x, maximum);
-    });
+    row.forEach(lane,
+                [&](Real x, int) { maximum = KokkosExt::larger(x, maximum); });
     t.score.maximum = data.capped(greatest(maximum));
   }
 
@@ -166,14 +163,13 @@ struct RouterGradient {
       }
       return choice;
     }
-    choice.x     = x;
-    choice.score = data.score == Score::selected_softmax
-                       ? KokkosExt::divide(data.term(x, t.score.maximum),
-                                           t.denominator)
-                       : data.scoreOf(x, t.score);
+    choice.x = x;
+    choice.score =
+        data.score == Score::selected_softmax
+            ? KokkosExt::divide(data.term(x, t.score.maximum), t.denominator)
+            : data.scoreOf(x, t.score);
     choice.by_weight =
-        data.scaled(static_cast<Real>(data.weights(t.token, k)),
-                    choice.expert);
+        data.scaled(static_cast<Real>(data.weights(t.token, k)), choice.expert);
     return choice;
   }
 
@@ -188,8 +184,8 @@ struct RouterGradient {
   KOKKOS_FUNCTION Real byLogit(const Choice& choice, const Token& t) const {
     if (isExcluded(choice.x)) return Real(0);
     const Real u = isWeighed(choice, t) ? byScore(choice, t) : Real(0);
-    const bool is_softmax = data.score == Score::softmax ||
-                            data.score == Score::selected_softmax;
+    const bool is_softmax =
+        data.score == Score::softmax || data.score == Score::selected_softmax;
     const Real by_capped =
         is_softmax
             ? KokkosExt::multiply(choice.score, KokkosExt::add(u, -t.dot))
@@ -240,8 +236,8 @@ struct RouterGradient {
       const Real weighted = sumOf(lane, t, [](const Choice& c) {
         return KokkosExt::multiply(c.by_weight, c.score);
       });
-      t.is_normalized = true;
-      t.divisor       = divisor;
+      t.is_normalized     = true;
+      t.divisor           = divisor;
       if (sum > data.floor) t.mean = KokkosExt::divide(weighted, divisor);
     }
     if (selected || data.score == Score::softmax)

@@ -54,9 +54,8 @@ KOKKOS_FUNCTION Real sumOfBest(int best, int group_size, const Key& key) {
     Real next     = minusInfinity<Real>();
     int next_from = group_size;
     for (int i = 0; i < group_size; ++i) {
-      const Real x = key(i);
-      const bool follows =
-          n == 0 || x < last || (x == last && i > expert);
+      const Real x       = key(i);
+      const bool follows = n == 0 || x < last || (x == last && i > expert);
       if (follows && (next_from == group_size || x > next)) {
         next      = x;
         next_from = i;

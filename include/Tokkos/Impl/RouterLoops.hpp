@@ -33,8 +33,9 @@ void makeKeys(Score score, const float* x, int n, float maximum,
 void makeKeys(Score score, const double* x, int n, double maximum,
               double denominator, const float* bias, double* keys);
 
-/// Of 32 columns, number c with x[c], x[c + 32], ..., the largest number and its
-/// first place; NaN only where there is nothing else. size: a multiple of 32.
+/// Of 32 columns, number c with x[c], x[c + 32], ..., the largest number and
+/// its first place; NaN only where there is nothing else. size: a multiple
+/// of 32.
 void findBestOfColumns(const float* x, int size, float* best, int* place);
 void findBestOfColumns(const double* x, int size, double* best, int* place);
 

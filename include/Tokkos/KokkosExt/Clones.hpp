@@ -9,7 +9,8 @@
 /// have a fused multiply-add, so that all give the same bits.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && \
     !defined(__clang__) && !defined(__CUDACC__)
-#define TOKKOS_IMPL_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
+#define TOKKOS_IMPL_VECTOR_CLONES \
+  __attribute__((target_clones("avx2", "default")))
 #else
 #define TOKKOS_IMPL_VECTOR_CLONES
 #endif

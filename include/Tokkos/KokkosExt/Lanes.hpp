@@ -98,10 +98,10 @@ struct Lanes<Kokkos::Cuda, n, together> {
     else
 #endif
 #pragma unroll
-    for (int distance = n / 2; distance > 0; distance /= 2) {
-      const T other = exchange(value, distance);
-      value         = other > value ? other : value;
-    }
+      for (int distance = n / 2; distance > 0; distance /= 2) {
+        const T other = exchange(value, distance);
+        value         = other > value ? other : value;
+      }
 #endif
     return value;
   }
@@ -114,8 +114,8 @@ struct Lanes<Kokkos::Cuda, n, together> {
     else
 #endif
 #pragma unroll
-    for (int distance = n / 2; distance > 0; distance /= 2)
-      value += exchange(value, distance);
+      for (int distance = n / 2; distance > 0; distance /= 2)
+        value += exchange(value, distance);
 #endif
     return value;
   }
