@@ -27,9 +27,7 @@ namespace Tokkos {
 ///   experts; int or std::int64_t. Overwritten: K distinct ids in [0, E),
 ///   larger keys first, equal keys (-0 equals +0) by ascending id; then the
 ///   shared experts E, E + 1, ...
-/// \param weights T x (K + S); float or double. Overwritten, in the order of
-/// the
-///   ids.
+/// \param weights T x (K + S); float or double. Overwritten, in the ids' order.
 /// \param options see RouterOptions
 /// \throws std::invalid_argument when extents do not fit, memory overlaps, or
 ///   an option is out of its range
@@ -53,9 +51,9 @@ namespace Tokkos {
 /// their order), every operation rounds, and the exponential is Tokkos' own.
 ///
 /// Enqueues on the instance and returns: no allocation, no synchronisation, one
-/// launch; can be captured in a CUDA graph. About T * (E + K * K) operations
-/// where a row fits into registers or, on a host, a thread's cache (1024
-/// experts, 8192 on a host), T * E * K with more than 512 choices.
+/// launch; can be captured in a CUDA graph. About T * (E + K * K) operations;
+/// T * E * K with more than 8192 experts (4096 in double on a device) or, on a
+/// device, more than 256 choices.
 template <class ExecutionSpace, class Logits, class ExpertIds, class Weights>
 void routeTopK(
     const ExecutionSpace& space, const Logits& logits,
