@@ -54,6 +54,16 @@ class RouterRegisters {
     KokkosExt::unrolledLoop<size>([&](int i) { f(m_x[i], expertAt(i, lane)); });
   }
 
+  /// Calls f(expert, x, ...) with the first expert of every chunk and its four
+  /// numbers.
+  template <class F>
+  KOKKOS_FORCEINLINE_FUNCTION void forEachChunk(int lane, const F& f) {
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      f(expertAt(4 * c, lane), m_x[4 * c], m_x[4 * c + 1], m_x[4 * c + 2],
+        m_x[4 * c + 3]);
+    });
+  }
+
   /// Replaces x by f(x, expert).
   template <class F>
   KOKKOS_FORCEINLINE_FUNCTION void transform(int lane, const F& f) {
@@ -510,6 +520,11 @@ struct RouteLanes {
   KOKKOS_FORCEINLINE_FUNCTION void dropGroups(Row& row, int lane,
                                               const Scratch& scratch) const {
     const RouterGroups<Real> groups(data, scratch.groups);
+    if constexpr (in_registers)
+      if (groups.areOfNeighbours(data, lanes)) {
+        dropGroupsOfNeighbours(row, lane, groups);
+        return;
+      }
     const auto compare = [&](const auto& key) {
       groups.template compare<Lanes, lanes>(data, lane, key);
     };
@@ -526,6 +541,38 @@ struct RouteLanes {
                  ? x
                  : minusInfinity<Real>();
     });
+  }
+
+  /// Where the chunks of a group are those of neighbouring lanes, a few
+  /// exchanges tell its best two.
+  KOKKOS_FORCEINLINE_FUNCTION void dropGroupsOfNeighbours(
+      Row& row, int lane, const RouterGroups<Real>& groups) const {
+    const int neighbours = data.group_size / 4;
+    row.forEachChunk(lane, [&](int expert, Real x0, Real x1, Real x2, Real x3) {
+      BestTwo<Real> best;
+      best.take(x0);
+      best.take(x1);
+      best.take(x2);
+      best.take(x3);
+      KokkosExt::rolledLoop(0, 5, 1, [&](int step) {
+        const int distance = 1 << step;
+        if (distance >= neighbours) return;
+        const Real first  = Lanes::exchange(best.first, distance);
+        const Real second = Lanes::exchange(best.second, distance);
+        best.take(first);
+        best.take(second);
+      });
+      if (expert < data.num_experts && lane % neighbours == 0)
+        groups.setScore(data, data.groupOf(expert), best);
+    });
+    Lanes::sync();
+    groups.template rank<Lanes, lanes>(data, lane);
+    row.forEachChunk(
+        lane, [&](int expert, Real& x0, Real& x1, Real& x2, Real& x3) {
+          if (expert < data.num_experts && groups.keeps(data.groupOf(expert)))
+            return;
+          x0 = x1 = x2 = x3 = minusInfinity<Real>();
+        });
   }
 
   /// True for what can be chosen though its key is -infinity.

@@ -90,20 +90,24 @@ void routeByLanes(const ExecutionSpace& space, const Data& data) {
                          functor);
 }
 
-/// The longest rows that lie in registers, and in scratch memory. Registers
-/// serve few choices: more of them are seldom the two largest of their lanes.
-inline constexpr int max_register_experts = 512;
-inline constexpr int max_register_choices = 16;
+/// The longest rows that lie in registers, where keys are logits and where they
+/// are scores, and in scratch memory. More choices than max_register_choices
+/// are seldom among the three largest of their lanes.
+inline constexpr int max_register_logits  = 1024;
+inline constexpr int max_register_scores  = 512;
+inline constexpr int max_register_choices = 32;
 template <class Real>
 inline constexpr int max_scratch_experts =
     32768 / static_cast<int>(sizeof(Real));
 /// More choices than these have no room in scratch memory.
 inline constexpr int max_ranked_choices = 256;
 
+/// A warp to a token.
 template <RouterUse use, class ExecutionSpace, class Data>
 void routeByWarps(const ExecutionSpace& space, const Data& data) {
-  if (data.num_experts > max_register_experts ||
-      data.top_k > max_register_choices)
+  constexpr int most =
+      use == RouterUse::general ? max_register_scores : max_register_logits;
+  if (data.num_experts > most || data.top_k > max_register_choices)
     routeByLanes<32, 0, use>(space, data);
   else if (data.num_experts <= 128)
     routeByLanes<32, 1, use>(space, data);
@@ -111,23 +115,26 @@ void routeByWarps(const ExecutionSpace& space, const Data& data) {
     routeByLanes<32, 2, use>(space, data);
   else if (data.num_experts <= 384)
     routeByLanes<32, 3, use>(space, data);
-  else
+  else if (data.num_experts <= 512)
     routeByLanes<32, 4, use>(space, data);
+  else if constexpr (use != RouterUse::general)
+    routeByLanes<32, 8, use>(space, data);
 }
 
-/// A softmax: few experts need only a part of a warp. With few tokens two lanes
-/// to a token are faster than one.
+/// A softmax. More lanes to a token answer sooner, fewer do more tokens in a
+/// time.
 template <RouterUse use, class ExecutionSpace, class Data>
 void routePlain(const ExecutionSpace& space, const Data& data) {
-  constexpr int few_tokens = 16384;
-  if (data.num_experts <= 8 && data.num_tokens <= few_tokens)
+  const bool is_batch   = data.num_tokens >= 16384;
+  const bool few_chosen = data.top_k <= 8;
+  if (data.num_experts <= 8)
     routeSmall<2, use>(space, data);
-  else if (data.num_experts <= 8)
-    routeSmall<1, use>(space, data);
-  else if (data.num_experts <= 32 && data.top_k <= max_register_choices)
+  else if (data.num_experts <= 32 && few_chosen)
     routeByLanes<8, 1, use>(space, data);
-  else if (data.num_experts <= 64 && data.top_k <= max_register_choices)
-    routeByLanes<16, 1, use>(space, data);
+  else if (data.num_experts <= 64 && is_batch && few_chosen)
+    routeByLanes<8, 2, use>(space, data);
+  else if (data.num_experts <= 128 && is_batch && few_chosen)
+    routeByLanes<16, 2, use>(space, data);
   else
     routeByWarps<use>(space, data);
 }

@@ -92,6 +92,30 @@ class RouterGroups {
                                const Key& key) const {
     score<Lanes, lanes>(data, lane, key);
     Lanes::sync();
+    rank<Lanes, lanes>(data, lane);
+  }
+
+  /// True when a group is the chunks of four experts of 1, 2, 4, ... lanes side
+  /// by side.
+  template <class Data>
+  KOKKOS_FUNCTION static bool areOfNeighbours(const Data& data, int lanes) {
+    const int size = data.group_size;
+    return size >= 4 && size <= 4 * lanes && (size & (size - 1)) == 0 &&
+           data.best_of_group <= 2;
+  }
+
+  template <class Data>
+  KOKKOS_FUNCTION void setScore(const Data& data, int group,
+                                const BestTwo<Real>& best) const {
+    m_scores[group] =
+        data.best_of_group == 1
+            ? best.first
+            : participating(KokkosExt::add(best.first, best.second));
+  }
+
+  /// From the scores to the marks.
+  template <class Lanes, int lanes, class Data>
+  KOKKOS_FUNCTION void rank(const Data& data, int lane) const {
     for (int g = lane; g < data.num_groups; g += lanes) {
       int better = 0;
       for (int other = 0; other < data.num_groups; ++other)
@@ -142,11 +166,7 @@ class RouterGroups {
       best.take(first);
       best.take(second);
     }
-    if (part == 0 && group < data.num_groups)
-      m_scores[group] =
-          data.best_of_group == 1
-              ? best.first
-              : participating(KokkosExt::add(best.first, best.second));
+    if (part == 0 && group < data.num_groups) setScore(data, group, best);
   }
 
   Real* m_scores;
