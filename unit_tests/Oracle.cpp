@@ -143,6 +143,7 @@ void testRouters(int num_experts, int top_k) {
   auto logits = random.reals<Real>(std::size_t(150) * num_experts, -3, 3);
   for (Real& x : logits) {
     if (random.chance(0.1)) x = Real(1);
+    if (random.chance(0.05)) x = random.chance(0.5) ? Real(0) : -Real(0);
     if (random.chance(0.01)) x = Real(NAN);
   }
   const auto bias = random.reals<float>(num_experts, -1, 1);

@@ -594,11 +594,14 @@ struct RouteLanes {
     BestThree<Real> best;
     row.forEach(lane, [&](Real x, int) { best.take(x); });
     if constexpr (in_registers) row.save(scratch.row, lane);
-    Bits head   = orderedBitsOfNumber(best.first);
-    Bits second = orderedBitsOfNumber(best.second);
-    Bits third  = orderedBitsOfNumber(best.third);
+    // -0 counts as +0.
+    Bits head   = orderedBitsOfNumber(KokkosExt::add(best.first, Real(0)));
+    Bits second = orderedBitsOfNumber(KokkosExt::add(best.second, Real(0)));
+    Bits third  = orderedBitsOfNumber(KokkosExt::add(best.third, Real(0)));
     Bits least  = 0;
-    // Who gives writes down its number and itself.
+    // Who gives writes down its number and itself. Of equal numbers of two
+    // lanes either may stand there: more than K reach the bound then, and are
+    // ranked.
     const auto round = [&](int k) {
       least = Lanes::maximum(head);
       if (head == least) {
