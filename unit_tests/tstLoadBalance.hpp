@@ -14,15 +14,6 @@ const std::vector<double> example  = {0.5, -1, 2,    0.25, 1,     1, -0.5,
                                       0,   0,  1.5,  -3,   0.125, 2};
 const std::vector<int> example_ids = {2, 0, 3, 0, 1, 2, 0, 1, 3, 0};
 
-Array<bool> makeMask(const std::vector<bool>& values) {
-  const Array<bool> mask("mask", values.size());
-  const auto host = Kokkos::create_mirror_view(mask);
-  for (std::size_t t = 0; t < values.size(); ++t)
-    host(t) = values[t];
-  Kokkos::deep_copy(mask, host);
-  return mask;
-}
-
 Tokkos::LoadBalanceResults resultsOf(const Balance& balance) {
   return toVector(balance.results)[0];
 }
