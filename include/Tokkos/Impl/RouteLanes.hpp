@@ -288,16 +288,17 @@ struct RouteLanes {
     Bits second = orderedBitsOfNumber(KokkosExt::add(best.second, Real(0)));
     Bits third  = orderedBitsOfNumber(KokkosExt::add(best.third, Real(0)));
     Bits least  = 0;
-    // Who gives writes down its number and itself. Of equal numbers of two
-    // lanes either may stand there: more than K reach the bound then, and are
-    // ranked.
+    // A lane notes the rounds in which it gave, each plus 1, in six bits, the
+    // last one lowest. Equal numbers of two lanes go in one round: more than K
+    // reach the bound then, and are ranked.
+    unsigned rounds  = 0;
     const auto round = [&](int k) {
       least = Lanes::maximum(head);
       if (head == least) {
-        scratch.chosen[k] = Choice{Kokkos::bit_cast<Real>(least), lane};
-        head              = second;
-        second            = third;
-        third             = 0;
+        rounds = rounds << 6 | static_cast<unsigned>(k + 1);
+        head   = second;
+        second = third;
+        third  = 0;
       }
     };
     const int even = data.top_k & ~1;
@@ -311,7 +312,8 @@ struct RouteLanes {
     if constexpr (!in_registers)
       return false;
     else
-      return areChosen(row, lane, bound, best) && nameExperts(lane, scratch);
+      return areChosen(row, lane, bound, best) &&
+             nameExperts(lane, rounds, best, scratch);
   }
 
   /// True when K numbers reach the bound, and no lane gave two equal ones.
@@ -328,16 +330,22 @@ struct RouteLanes {
     return Lanes::sum(count) == data.top_k && !isExcluded(bound);
   }
 
-  /// From the lanes that gave to their experts.
-  KOKKOS_FORCEINLINE_FUNCTION bool nameExperts(int lane,
+  /// From the lanes that gave, and in which rounds, to the choices.
+  KOKKOS_FORCEINLINE_FUNCTION bool nameExperts(int lane, unsigned rounds,
+                                               const BestThree<Real>& best,
                                                const Scratch& scratch) const {
+    const auto give = [&](Real x, unsigned round) {
+      if (round > 0)
+        scratch.chosen[round - 1] = Choice{KokkosExt::add(x, Real(0)), lane};
+    };
+    const int shift = rounds < 1u << 6 ? 0 : rounds < 1u << 12 ? 6 : 12;
+    give(best.first, rounds >> shift & 63);
+    if (shift >= 6) give(best.second, rounds >> (shift - 6) & 63);
+    if (shift >= 12) give(best.third, rounds & 63);
     Alone::sync();
     KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
-      Choice choice = scratch.chosen[k];
-      choice.key =
-          numberOfOrderedBits<Real>(Kokkos::bit_cast<Bits>(choice.key));
-      choice.expert = Registers::find(scratch.row, choice.expert, choice.key);
-      scratch.chosen[k] = choice;
+      Choice& choice = scratch.chosen[k];
+      choice.expert  = Registers::find(scratch.row, choice.expert, choice.key);
     });
     Alone::sync();
     return true;
