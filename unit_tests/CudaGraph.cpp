@@ -150,7 +150,7 @@ struct Chain {
   Matrix<int> ids{"ids", std::size_t(num_tokens), std::size_t(top_k)};
   Matrix<int> copied{"copied", std::size_t(num_tokens), std::size_t(top_k)};
   Tokkos::DispatchPlan<MemorySpace> plan{space, num_tokens, top_k, num_experts};
-  std::vector<Matrix<int>> ids_of_step, rows_of_step;
+  std::vector<Matrix<int>> ids_of_step{}, rows_of_step{};
 
   void allocate() {
     for (int step = 0; step < num_steps; ++step) {
@@ -227,7 +227,7 @@ void testChain(Chain& chain, cudaStream_t stream, const Run& run) {
 TEST(CudaGraph, APlanComesBetweenWhatItReadsAndWhatReadsIt) {
   cudaStream_t stream;
   ASSERT_EQ(cudaSuccess, cudaStreamCreate(&stream));
-  for (const auto [num_tokens, top_k, num_experts] :
+  for (const auto& [num_tokens, top_k, num_experts] :
        {std::tuple(3, 2, 8), std::tuple(256, 2, 8), std::tuple(4, 8, 256),
         std::tuple(100, 8, 256), std::tuple(3000, 6, 64),
         std::tuple(4096, 8, 256), std::tuple(40000, 4, 128),
@@ -250,7 +250,7 @@ TEST(CudaGraph, PlansOnTwoStreamsThatMeet) {
     ASSERT_EQ(cudaSuccess, cudaStreamCreate(&stream));
   ASSERT_EQ(cudaSuccess, cudaEventCreate(&forked));
   ASSERT_EQ(cudaSuccess, cudaEventCreate(&joined));
-  for (const auto [num_tokens, num_experts] :
+  for (const auto& [num_tokens, num_experts] :
        {std::pair(200, 8), std::pair(5000, 64)}) {
     const int top_k = 4;
     Kokkos::Cuda first(streams[0]), second(streams[1]);

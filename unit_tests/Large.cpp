@@ -212,7 +212,6 @@ struct FillOnes {
   Matrix<float> batch;
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    const auto width            = static_cast<std::int64_t>(batch.extent(1));
     batch(i / width, i % width) = static_cast<float>(i / width % 1024);
   }
 };
@@ -222,7 +221,6 @@ struct CountWrongSums {
   Matrix<int> row_of_assignment;
 
   KOKKOS_FUNCTION void operator()(std::int64_t i, std::int64_t& wrong) const {
-    const auto width = static_cast<std::int64_t>(output.extent(1));
     const auto token = i / width;
     float expected   = 0;  // small integers: exact in any order
     for (std::size_t k = 0; k < row_of_assignment.extent(1); ++k)
