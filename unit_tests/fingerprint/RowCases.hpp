@@ -303,6 +303,8 @@ void runRowCases(const Setting<Space>& setting) {
     permuteCases<float, half_t>(setting, "float_to_half", 65);
     permuteCases<float, bhalf_t>(setting, "float_to_bhalf", 65);
     permuteCases<bhalf_t, half_t>(setting, "bhalf_to_half", 64);
+    permuteCases<double, half_t>(setting, "double_to_half", 64);
+    permuteCases<double, bhalf_t>(setting, "double_to_bhalf", 64);
     permuteCases<half_t, double>(setting, "half_to_double", 64);
   }
 }
