@@ -13,6 +13,7 @@
 #include <Tokkos/Permute.hpp>
 #include <Tokkos/Combine.hpp>
 #include <Tokkos/Gradients.hpp>
+#include <Tokkos/LoadBalance.hpp>
 #include <Tokkos/Crs.hpp>
 #include <Tokkos/Stages.hpp>
 

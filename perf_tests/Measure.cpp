@@ -6,6 +6,7 @@
 #include "CopyBandwidth.hpp"
 
 #include <cmath>
+#include <cstdlib>
 
 namespace PerfTest {
 
@@ -51,7 +52,9 @@ int numSetsFor(double bytes_of_set, bool past_caches) {
   if (!past_caches) return 4;
   // Five times the last-level cache of an H100. Some hosts have a larger one:
   // there only the largest workloads come from memory.
-  constexpr double rotated_bytes = 256e6;
+  double rotated_bytes = 256e6;
+  if (const char* const bytes = std::getenv("TOKKOS_BENCHMARK_ROTATED_BYTES"))
+    rotated_bytes = std::atof(bytes);
   return static_cast<int>(
       std::clamp(std::ceil(rotated_bytes / bytes_of_set), 1., 128.));
 }

@@ -8,6 +8,10 @@
 
 #include <Tokkos.hpp>
 
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -52,31 +56,101 @@ struct CountWrongChoices {
   }
 };
 
-/// routeTopK with float logits and the default options: a softmax over all.
+/// Plain options, a softmax over all; checked against the logits.
+struct Softmax {
+  template <class Memory>
+  static Tokkos::RouterOptions<Memory> options(
+      const Kokkos::View<float*, Memory>&) {
+    return {};
+  }
+};
+
+/// A softmax of which the weights are divided by their sum.
+struct Normalized {
+  template <class Memory>
+  static Tokkos::RouterOptions<Memory> options(
+      const Kokkos::View<float*, Memory>&) {
+    return {.normalize = true};
+  }
+};
+
+/// Sigmoid scores with a bias, as in the later models.
+struct Biased {
+  template <class Memory>
+  static Tokkos::RouterOptions<Memory> options(
+      const Kokkos::View<float*, Memory>& bias) {
+    return {.score     = Tokkos::Score::sigmoid,
+            .bias      = bias,
+            .normalize = true,
+            .epsilon   = 1e-20,
+            .scale     = 2.5};
+  }
+};
+
+/// The same in the best four of eight groups, as in DeepSeek-V3.
+struct Grouped {
+  template <class Memory>
+  static Tokkos::RouterOptions<Memory> options(
+      const Kokkos::View<float*, Memory>& bias) {
+    auto all        = Biased::options(bias);
+    all.groups      = 8;
+    all.kept_groups = 4;
+    all.group_score = Tokkos::GroupScore::sum_of_best_two;
+    return all;
+  }
+};
+
 template <class ExecutionSpace>
+struct RouterSet {
+  using Memory = typename ExecutionSpace::memory_space;
+
+  RouterSet(const ExecutionSpace& space, const Workload& workload, int seed)
+      : logits(makeRandom<float>(space, "logits", workload.tokens,
+                                 workload.model.num_experts, seed)),
+        expert_ids(allocate<Matrix<int, Memory>>(
+            space, "expert_ids", workload.tokens, workload.model.top_k)),
+        weights(allocate<Matrix<float, Memory>>(
+            space, "weights", workload.tokens, workload.model.top_k)) {}
+
+  Matrix<float, Memory> logits;
+  Matrix<int, Memory> expert_ids;
+  Matrix<float, Memory> weights;
+};
+
+template <class ExecutionSpace>
+std::vector<RouterSet<ExecutionSpace>> routerSets(const ExecutionSpace& space,
+                                                  const Workload& workload,
+                                                  double bytes) {
+  std::vector<RouterSet<ExecutionSpace>> sets;
+  const int num_sets = numSetsFor(bytes, workload.tokens > 4096);
+  for (int i = 0; i < num_sets; ++i)
+    sets.emplace_back(space, workload, i);
+  return sets;
+}
+
+/// What is wrong with plain choices, or nothing.
+template <class ExecutionSpace>
+std::string checkChoices(const ExecutionSpace& space,
+                         const RouterSet<ExecutionSpace>& set) {
+  int wrong = 0;
+  Kokkos::parallel_reduce(
+      "PerfTest::check",
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
+          space, 0, static_cast<int>(set.logits.extent(0))),
+      CountWrongChoices<decltype(set.logits), decltype(set.expert_ids)>{
+          set.logits, set.expert_ids},
+      wrong);
+  return wrong == 0 ? "" : "a token has not its best experts";
+}
+
+template <class ExecutionSpace, class Use>
 class RouteTopK : public KokkosSubject<ExecutionSpace> {
   using Memory = typename ExecutionSpace::memory_space;
-  struct Set {
-    Matrix<float, Memory> logits;
-    Matrix<int, Memory> expert_ids;
-    Matrix<float, Memory> weights;
-  };
 
  public:
   RouteTopK(const ExecutionSpace& space, const Workload& workload)
-      : m_sets(static_cast<std::size_t>(
-            numSetsFor(routerBytes(workload), workload.tokens > 4096))) {
-    const int top_k = workload.model.top_k;
-    int i           = 0;
-    for (Set& set : m_sets) {
-      set.logits     = makeRandom<float>(space, "logits", workload.tokens,
-                                         workload.model.num_experts, i++);
-      set.expert_ids = allocate<Matrix<int, Memory>>(space, "expert_ids",
-                                                     workload.tokens, top_k);
-      set.weights    = allocate<Matrix<float, Memory>>(space, "weights",
-                                                       workload.tokens, top_k);
-    }
-  }
+      : m_sets(routerSets(space, workload, routerBytes(workload))),
+        m_bias("bias", static_cast<std::size_t>(workload.model.num_experts)) {}
 
   static double minimumBytes(const Workload& workload) {
     return routerBytes(workload);
@@ -85,32 +159,143 @@ class RouteTopK : public KokkosSubject<ExecutionSpace> {
   int numSets() const { return static_cast<int>(m_sets.size()); }
 
   void call(const ExecutionSpace& space, int i) {
-    const Set& set = m_sets[static_cast<std::size_t>(i)];
-    Tokkos::routeTopK(space, set.logits, set.expert_ids, set.weights);
+    const auto& set = m_sets[static_cast<std::size_t>(i)];
+    Tokkos::routeTopK(space, set.logits, set.expert_ids, set.weights,
+                      Use::options(m_bias));
   }
 
+  /// Groups choose otherwise; a bias of 0 does not.
   std::string check(const ExecutionSpace& space) const {
-    const Set& set = m_sets[0];
-    int wrong      = 0;
-    Kokkos::parallel_reduce(
-        "PerfTest::check",
-        Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
-            space, 0, static_cast<int>(set.logits.extent(0))),
-        CountWrongChoices<Matrix<float, Memory>, Matrix<int, Memory>>{
-            set.logits, set.expert_ids},
-        wrong);
-    return wrong == 0 ? "" : "a token has not its best experts";
+    if (Use::options(m_bias).kept_groups > 0) return "";
+    return checkChoices(space, m_sets[0]);
   }
 
  private:
-  std::vector<Set> m_sets;
+  std::vector<RouterSet<ExecutionSpace>> m_sets;
+  Kokkos::View<float*, Memory> m_bias;
 };
+
+/// Read the logits and write their gradient.
+template <class ExecutionSpace>
+class RouteTopKGradient : public KokkosSubject<ExecutionSpace> {
+  using Memory = typename ExecutionSpace::memory_space;
+
+ public:
+  RouteTopKGradient(const ExecutionSpace& space, const Workload& workload)
+      : m_sets(routerSets(space, workload, minimumBytes(workload))),
+        m_gradient(allocate<Matrix<float, Memory>>(
+            space, "gradient", workload.tokens, workload.model.num_experts)) {
+    for (const auto& set : m_sets)
+      Tokkos::routeTopK(space, set.logits, set.expert_ids, set.weights);
+  }
+
+  static double minimumBytes(const Workload& workload) {
+    return 8. * workload.tokens * workload.model.num_experts +
+           8. * workload.numAssignments();
+  }
+
+  int numSets() const { return static_cast<int>(m_sets.size()); }
+
+  /// The weights themselves stand for their gradient.
+  void call(const ExecutionSpace& space, int i) {
+    const auto& set = m_sets[static_cast<std::size_t>(i)];
+    Tokkos::routeTopKGradient(space, set.logits, set.expert_ids, set.weights,
+                              m_gradient);
+  }
+
+  std::string check(const ExecutionSpace& space) const {
+    return checkChoices(space, m_sets[0]);
+  }
+
+ private:
+  std::vector<RouterSet<ExecutionSpace>> m_sets;
+  Matrix<float, Memory> m_gradient;
+};
+
+/// What one would write for a host: std::partial_sort of every token's experts
+/// and a softmax by the C++ library, tokens in parallel.
+class PartialSort : public KokkosSubject<Kokkos::DefaultHostExecutionSpace> {
+ public:
+  PartialSort(const execution_space& space, const Workload& workload)
+      : m_sets(routerSets(space, workload, routerBytes(workload))) {}
+
+  static double minimumBytes(const Workload& workload) {
+    return routerBytes(workload);
+  }
+
+  int numSets() const { return static_cast<int>(m_sets.size()); }
+
+  void call(const execution_space& space, int i) {
+    const auto& set = m_sets[static_cast<std::size_t>(i)];
+    Kokkos::parallel_for(
+        "PerfTest::partialSort",
+        Kokkos::RangePolicy<execution_space, Kokkos::IndexType<int>>(
+            space, 0, static_cast<int>(set.logits.extent(0))),
+        [set](int token) { route(set, token); });
+  }
+
+  std::string check(const execution_space& space) const {
+    return checkChoices(space, m_sets[0]);
+  }
+
+ private:
+  static void route(const RouterSet<execution_space>& set, int token) {
+    thread_local std::vector<int> experts;
+    const float* const x   = &set.logits(token, 0);
+    const auto num_experts = set.logits.extent(1);
+    const auto top_k       = set.expert_ids.extent(1);
+    experts.resize(num_experts);
+    std::iota(experts.begin(), experts.end(), 0);
+    std::partial_sort(
+        experts.begin(), experts.begin() + static_cast<std::ptrdiff_t>(top_k),
+        experts.end(),
+        [x](int a, int b) { return x[a] > x[b] || (x[a] == x[b] && a < b); });
+    const float maximum = x[experts[0]];
+    float sum           = 0;
+    for (std::size_t e = 0; e < num_experts; ++e)
+      sum += std::exp(x[e] - maximum);
+    for (std::size_t k = 0; k < top_k; ++k) {
+      set.expert_ids(token, k) = experts[k];
+      set.weights(token, k)    = std::exp(x[experts[k]] - maximum) / sum;
+    }
+  }
+
+  std::vector<RouterSet<execution_space>> m_sets;
+};
+
+namespace {
+
+/// Numbers of experts that are no model's of the list, and many choices.
+std::vector<Workload> otherSizes() {
+  std::vector<Workload> all;
+  if (isSmokeRun()) return all;
+  for (const Model& model :
+       {Model{"experts_7", 7, 2, 0}, Model{"experts_32", 32, 4, 0},
+        Model{"experts_72", 72, 8, 0}, Model{"experts_160", 160, 6, 0},
+        Model{"experts_257", 257, 8, 0}, Model{"experts_512", 512, 8, 0},
+        Model{"experts_896", 896, 16, 0}, Model{"experts_1024", 1024, 32, 0}})
+    for (const int tokens : {4096, 65536})
+      all.push_back({model, tokens, Routing::none});
+  return all;
+}
+
+}  // namespace
 
 void addRouter() {
   forEachBackend([](auto type) {
-    for (const Workload& workload : workloads({Routing::none}))
-      add<RouteTopK<typename decltype(type)::type>>("routeTopK", workload);
+    using Space = typename decltype(type)::type;
+    for (const Workload& workload : workloads({Routing::none})) {
+      add<RouteTopK<Space, Softmax>>("routeTopK", workload);
+      add<RouteTopK<Space, Normalized>>("routeTopKNormalized", workload);
+      add<RouteTopK<Space, Biased>>("routeTopKBiased", workload);
+      add<RouteTopK<Space, Grouped>>("routeTopKGrouped", workload);
+      add<RouteTopKGradient<Space>>("routeTopKGradient", workload);
+    }
+    for (const Workload& workload : otherSizes())
+      add<RouteTopK<Space, Softmax>>("routeTopK", workload);
   });
+  for (const Workload& workload : workloads({Routing::none}))
+    add<PartialSort>("partialSort", workload);
 }
 
 }  // namespace PerfTest

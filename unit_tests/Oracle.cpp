@@ -116,4 +116,88 @@ TEST(Oracle, HostAndDeviceGiveTheSameBits) {
   }
 }
 
+/// Ids, weights and the gradient by the logits, as bytes.
+template <class Space, class Real>
+std::vector<std::uint8_t> routed(
+    const Space& space, const std::vector<Real>& logits, int num_experts,
+    int top_k, Tokkos::RouterOptions<typename Space::memory_space> options,
+    const std::vector<float>& bias) {
+  using Memory          = typename Space::memory_space;
+  using Reals           = Kokkos::View<Real**, Kokkos::LayoutRight, Memory>;
+  const auto d_logits   = place<Memory>(logits, num_experts);
+  const auto num_tokens = d_logits.extent(0);
+  if (!bias.empty()) {
+    const Kokkos::View<float*, Memory> d_bias("bias", bias.size());
+    fromVector(d_bias, bias);
+    options.bias = options.expert_scale = d_bias;
+  }
+  const int width = top_k + options.num_shared_experts;
+  const Kokkos::View<int**, Kokkos::LayoutRight, Memory> ids("ids", num_tokens,
+                                                             width);
+  const Reals weights("weights", num_tokens, width);
+  const Reals gradient("gradient", num_tokens, num_experts);
+  Tokkos::routeTopK(space, d_logits, ids, weights, options);
+  Tokkos::routeTopKGradient(space, d_logits, ids, weights, gradient, options);
+  space.fence();
+  std::vector<std::uint8_t> bytes;
+  const auto append = [&](const auto& values) {
+    const auto more = bytesOf(values.data(), values.size() * sizeof(values[0]));
+    bytes.insert(bytes.end(), more.begin(), more.end());
+  };
+  append(toVector(ids));
+  append(toVector(weights));
+  append(toVector(gradient));
+  return bytes;
+}
+
+template <class Real>
+void testRouters(int num_experts, int top_k) {
+  Random random;
+  auto logits = random.reals<Real>(std::size_t(150) * num_experts, -3, 3);
+  for (Real& x : logits) {
+    if (random.chance(0.1)) x = Real(1);
+    if (random.chance(0.05)) x = random.chance(0.5) ? Real(0) : -Real(0);
+    if (random.chance(0.01)) x = Real(NAN);
+  }
+  const auto bias = random.reals<float>(num_experts, -1, 1);
+  for (const auto score :
+       {Tokkos::Score::softmax, Tokkos::Score::selected_softmax,
+        Tokkos::Score::sigmoid, Tokkos::Score::sqrt_softplus,
+        Tokkos::Score::identity})
+    for (const bool full : {false, true}) {
+      SCOPED_TRACE("E=" + std::to_string(num_experts) + " score " +
+                   std::to_string(static_cast<int>(score)));
+      const auto run = [&](const auto& space) {
+        using Memory = typename std::decay_t<decltype(space)>::memory_space;
+        Tokkos::RouterOptions<Memory> options{.score = score};
+        if (full) {
+          options.normalize          = true;
+          options.epsilon            = 1e-20;
+          options.scale              = 2.5;
+          options.num_shared_experts = 1;
+          if (num_experts % 8 == 0 && top_k <= num_experts / 2) {
+            options.groups      = 8;
+            options.kept_groups = 4;
+            options.group_score = Tokkos::GroupScore::sum_of_best_two;
+          }
+          if (score == Tokkos::Score::identity) options.soft_cap = 2;
+        }
+        return routed(space, logits, num_experts, top_k, options,
+                      full ? bias : std::vector<float>());
+      };
+      EXPECT_EQ(run(Kokkos::DefaultHostExecutionSpace()),
+                run(Kokkos::DefaultExecutionSpace()));
+    }
+}
+
+TEST(Oracle, RoutersGiveTheSameBits) {
+  for (const int num_experts : {1, 7, 8, 31, 33, 64, 72, 128, 160, 256, 257,
+                                384, 512, 896, 1024, 4096, 9001}) {
+    testRouters<float>(num_experts, std::min(8, num_experts));
+    testRouters<double>(num_experts, std::min(6, num_experts));
+  }
+  testRouters<float>(300, 40);
+  testRouters<float>(1024, 300);
+}
+
 }  // namespace Test

@@ -244,60 +244,254 @@ CombineGradient<Sum> combineGradient(
   return result;
 }
 
-enum class Score { softmax, selected_softmax };
+enum class Score {
+  softmax,
+  selected_softmax,
+  sigmoid,
+  sqrt_softplus,
+  identity
+};
+enum class GroupScore { maximum, sum_of_best_two, sum_of_best };
+
+/// The options of routeTopK; an empty vector is an option not used.
+struct RouterOptions {
+  std::vector<bool> mask          = {};
+  double soft_cap                 = 0;
+  Score score                     = Score::softmax;
+  std::vector<float> bias         = {};
+  int groups                      = 1;
+  int kept_groups                 = 0;
+  GroupScore group_score          = GroupScore::maximum;
+  bool normalize                  = false;
+  double floor                    = 0;
+  double epsilon                  = 0;
+  double scale                    = 1;
+  std::vector<float> expert_scale = {};
+  int num_shared_experts          = 0;
+  double shared_weight            = 1;
+
+  bool limitsGroups() const { return kept_groups > 0 && kept_groups < groups; }
+  bool isKeyedByScore() const {
+    return !bias.empty() ||
+           (limitsGroups() && group_score != GroupScore::maximum);
+  }
+};
 
 struct Routing {
   std::vector<int> ids;
   std::vector<double> weights;
+  /// For every token the least relative distance of two different keys (or
+  /// scores of groups) of which one was preferred. Where it is no more than
+  /// rounding another choice is as right.
+  std::vector<double> margins;
+  /// For every token by how much a rounding grows in the sum of its weights:
+  /// the sum of their sizes over the size of their sum.
+  std::vector<double> conditions;
 };
 
-/// logits: T x E. The ids are exact for float and double logits; the weights
-/// are computed in long double.
+/// One token: the contract of routeTopK in plain loops and long double.
 template <class Real>
-Routing routeTopK(const std::vector<Real>& logits, int num_experts, int top_k,
-                  Score score, bool normalize) {
-  Routing routing;
-  const std::size_t num_tokens = logits.size() / num_experts;
-  for (std::size_t t = 0; t < num_tokens; ++t) {
-    std::vector<Real> x(logits.begin() + t * num_experts,
-                        logits.begin() + (t + 1) * num_experts);
-    std::vector<bool> excluded(num_experts);
-    for (int e = 0; e < num_experts; ++e) {
-      excluded[e] = std::isnan(x[e]) || (std::isinf(x[e]) && x[e] < 0);
-      if (std::isinf(x[e])) x[e] = std::numeric_limits<Real>::max();
-    }
+class TokenRouter {
+  using Long = long double;
+
+ public:
+  TokenRouter(std::vector<Real> x, int top_k, const RouterOptions& options)
+      : m_x(std::move(x)), m_top_k(top_k), m_options(options) {}
+
+  void route(Routing& routing) {
+    const int num_experts = static_cast<int>(m_x.size());
+    findScores();
+    dropGroups();
     std::vector<int> order(num_experts);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-      if (excluded[a] || excluded[b]) return !excluded[a] && excluded[b];
-      return x[a] > x[b];
+      if (m_kept[a] != m_kept[b]) return m_kept[a] > m_kept[b];
+      return m_key[a] > m_key[b];
     });
-    order.resize(top_k);
+    for (int k = 0; k < m_top_k && k + 1 < num_experts; ++k)
+      if (m_kept[order[k + 1]])
+        noteMargin(m_key[order[k]], m_key[order[k + 1]]);
+    order.resize(m_top_k);
 
-    const auto term = [&](int e) -> long double {
-      if (excluded[e]) return 0;
-      return std::exp(static_cast<long double>(x[e]) -
-                      static_cast<long double>(x[order[0]]));
-    };
-    long double denominator = 0;
-    if (score == Score::softmax) {
-      for (int e = 0; e < num_experts; ++e)
-        denominator += term(e);
-    } else {
-      for (const int e : order)
-        denominator += term(e);
-    }
-    long double total = 0;
-    for (const int e : order)
-      total += term(e) / denominator;
-    for (const int e : order) {
-      routing.ids.push_back(e);
-      long double w = excluded[order[0]] ? 0 : term(e) / denominator;
-      if (normalize && w != 0) w /= total;
+    const auto weights = weigh(order);
+    routing.ids.insert(routing.ids.end(), order.begin(), order.end());
+    for (const Long w : weights)
       routing.weights.push_back(static_cast<double>(w));
+    routing.margins.push_back(m_options.isKeyedByScore() ? m_margin : 1);
+    routing.conditions.push_back(m_condition);
+  }
+
+ private:
+  static constexpr Long minus_infinity = -std::numeric_limits<Long>::infinity();
+
+  static bool isExcluded(Long x) { return !(x > minus_infinity); }
+  static Long participating(Long x) {
+    constexpr Long largest = std::numeric_limits<Real>::max();
+    if (std::isnan(x)) return minus_infinity;
+    return x > largest ? largest : x;
+  }
+
+  void noteMargin(Long a, Long b) {
+    if (a == b || isExcluded(a) || isExcluded(b)) return;
+    const Long size = std::max({std::abs(a), std::abs(b), Long(1e-3)});
+    m_margin = std::min(m_margin, static_cast<double>(std::abs(a - b) / size));
+  }
+
+  Long capped(Long x) const {
+    const Long cap = m_options.soft_cap;
+    return cap == 0 ? x : cap * std::tanh(x / cap);
+  }
+
+  void findScores() {
+    const std::size_t num_experts = m_x.size();
+    m_logit.resize(num_experts);
+    m_score.resize(num_experts);
+    m_key.resize(num_experts);
+    m_kept.assign(num_experts, 1);
+    Long maximum = minus_infinity, denominator = 0;
+    for (std::size_t e = 0; e < num_experts; ++e) {
+      m_logit[e] = participating(m_x[e]);
+      if (!isExcluded(m_logit[e]))
+        maximum = std::max(maximum, capped(m_logit[e]));
+    }
+    for (const Long x : m_logit)
+      if (!isExcluded(x)) denominator += std::exp(capped(x) - maximum);
+    for (std::size_t e = 0; e < num_experts; ++e) {
+      const Long x = m_logit[e];
+      m_key[e]     = x;
+      m_score[e]   = 0;
+      if (isExcluded(x)) continue;
+      const Long z = capped(x);
+      switch (m_options.score) {
+        case Score::softmax:
+          m_score[e] = std::exp(z - maximum) / denominator;
+          break;
+        case Score::sigmoid:
+          m_score[e] = 1 / (1 + std::exp(-z));
+          break;
+        case Score::sqrt_softplus:
+          m_score[e] = std::sqrt(z > 0 ? z + std::log1p(std::exp(-z))
+                                       : std::log1p(std::exp(z)));
+          break;
+        default:
+          m_score[e] = z;
+      }
+      if (m_options.isKeyedByScore())
+        m_key[e] = participating(
+            m_score[e] + (m_options.bias.empty() ? 0 : m_options.bias[e]));
+    }
+  }
+
+  void dropGroups() {
+    if (!m_options.limitsGroups()) return;
+    const int groups = m_options.groups;
+    const int size   = static_cast<int>(m_x.size()) / groups;
+    const int wanted = m_options.group_score == GroupScore::maximum ? 1
+                       : m_options.group_score == GroupScore::sum_of_best_two
+                           ? 2
+                           : m_top_k / m_options.kept_groups;
+    std::vector<Long> scores;
+    for (int g = 0; g < groups; ++g) {
+      std::vector<Long> keys(m_key.begin() + g * size,
+                             m_key.begin() + (g + 1) * size);
+      std::sort(keys.rbegin(), keys.rend());
+      keys.resize(std::min(wanted, size));
+      scores.push_back(
+          participating(std::accumulate(keys.begin(), keys.end(), Long(0))));
+    }
+    std::vector<int> order(groups);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return scores[a] > scores[b]; });
+    const int kept = m_options.kept_groups;
+    noteMargin(scores[order[kept - 1]], scores[order[kept]]);
+    for (int i = kept; i < groups; ++i)
+      std::fill_n(m_kept.begin() + order[i] * size, size, 0);
+  }
+
+  std::vector<Long> weigh(const std::vector<int>& chosen) {
+    std::vector<Long> w;
+    Long maximum = minus_infinity;
+    for (const int e : chosen)
+      if (!isExcluded(m_key[e]))
+        maximum = std::max(maximum, capped(m_logit[e]));
+    for (const int e : chosen)
+      w.push_back(isExcluded(m_key[e]) ? 0
+                  : m_options.score == Score::selected_softmax
+                      ? std::exp(capped(m_logit[e]) - maximum)
+                      : m_score[e]);
+    const auto total = [&] {
+      const Long sum = std::accumulate(w.begin(), w.end(), Long(0));
+      return sum > std::numeric_limits<Real>::max()
+                 ? std::numeric_limits<Long>::infinity()
+                 : sum;
+    };
+    if (m_options.score == Score::selected_softmax) divide(w, total());
+    Long sizes = 0;
+    for (const Long x : w)
+      sizes += std::abs(x);
+    if (m_options.normalize && total() > 0)
+      m_condition = std::max(1., static_cast<double>(sizes / total()));
+    if (m_options.normalize)
+      divide(w, std::max<Long>(total(), m_options.floor) + m_options.epsilon);
+    for (std::size_t k = 0; k < w.size(); ++k) {
+      w[k] *= m_options.scale;
+      if (!m_options.expert_scale.empty())
+        w[k] *= m_options.expert_scale[chosen[k]];
+    }
+    return w;
+  }
+
+  static void divide(std::vector<Long>& w, Long divisor) {
+    for (Long& x : w)
+      x = divisor == 0 ? 0 : x / divisor;
+  }
+
+  std::vector<Real> m_x;
+  int m_top_k;
+  const RouterOptions& m_options;
+  std::vector<Long> m_logit, m_score, m_key;
+  std::vector<int> m_kept;
+  double m_margin    = 1;
+  double m_condition = 1;
+};
+
+/// logits: T x E. ids and weights are T x (top_k + shared experts). The ids are
+/// exact for float and double logits where the margin is not tiny.
+template <class Real>
+Routing routeTopK(const std::vector<Real>& logits, int num_experts, int top_k,
+                  const RouterOptions& options) {
+  Routing routing;
+  const std::size_t num_tokens = logits.size() / num_experts;
+  for (std::size_t t = 0; t < num_tokens; ++t) {
+    const bool masked = !options.mask.empty() && !options.mask[t];
+    if (masked) {
+      routing.ids.insert(routing.ids.end(), top_k, -1);
+      routing.weights.insert(routing.weights.end(), top_k, 0);
+      routing.margins.push_back(1);
+      routing.conditions.push_back(1);
+    } else {
+      TokenRouter<Real>(
+          std::vector<Real>(logits.begin() + t * num_experts,
+                            logits.begin() + (t + 1) * num_experts),
+          top_k, options)
+          .route(routing);
+    }
+    for (int i = 0; i < options.num_shared_experts; ++i) {
+      routing.ids.push_back(masked ? -1 : num_experts + i);
+      routing.weights.push_back(masked ? 0 : options.shared_weight);
     }
   }
   return routing;
+}
+
+template <class Real>
+Routing routeTopK(const std::vector<Real>& logits, int num_experts, int top_k,
+                  Score score, bool normalize) {
+  RouterOptions options;
+  options.score     = score;
+  options.normalize = normalize;
+  return routeTopK(logits, num_experts, top_k, options);
 }
 
 }  // namespace Reference

@@ -152,6 +152,15 @@ Matrix<T> makeMatrix(const std::vector<T>& values, std::size_t width) {
   return makeRows<Matrix<T>>(values, width);
 }
 
+inline Array<bool> makeMask(const std::vector<bool>& mask) {
+  const Array<bool> result("mask", mask.size());
+  const auto host = Kokkos::create_mirror_view(result);
+  for (std::size_t t = 0; t < mask.size(); ++t)
+    host(t) = mask[t];
+  Kokkos::deep_copy(result, host);
+  return result;
+}
+
 inline std::vector<std::uint8_t> bytesOf(const void* data, std::size_t size) {
   const auto* const bytes = static_cast<const std::uint8_t*>(data);
   return std::vector<std::uint8_t>(bytes, bytes + size);

@@ -230,6 +230,43 @@ TEST(Combine, AnyStride) {
   EXPECT_TRUE(output.surroundingsUntouched());
 }
 
+/// Matrices that begin `offset` elements into their memory, rows `gap` apart.
+template <class Value, class Result>
+void testPlacement(std::size_t offset, std::size_t gap, int width) {
+  SCOPED_TRACE("offset " + std::to_string(offset) + " gap " +
+               std::to_string(gap) + " H=" + std::to_string(width));
+  Random random;
+  const ExecutionSpace space;
+  const int num_tokens = 5, top_k = 3;
+  const auto columns  = static_cast<std::size_t>(width);
+  const auto ids      = random.ids(num_tokens * top_k, 4, false, true);
+  const auto expected = Reference::makePlan(ids, top_k, 4);
+  const auto plan = Tokkos::buildDispatchPlan(space, makeMatrix(ids, top_k), 4);
+  const auto rows = random.reals<Value>(std::size_t(plan.max_rows) * columns);
+  const auto weights = random.reals<float>(num_tokens * top_k);
+  StridedMatrix<Value> batch(plan.max_rows, columns, columns + gap, 1, offset);
+  StridedMatrix<Result> output(num_tokens, columns, columns + gap, 1, offset);
+  batch.set(rows);
+  Tokkos::combine(space, plan, batch.view(), makeMatrix(weights, top_k),
+                  output.view());
+  EXPECT_TRUE(sameBits(convert<Result>(Reference::combine<float>(
+                           expected, rows, weights, width, top_k)),
+                       output.get()));
+  EXPECT_TRUE(output.surroundingsUntouched());
+}
+
+TEST(Combine, EveryPlacementAndWidth) {
+  for (const std::size_t offset : {0, 1, 2, 3, 4, 8})
+    for (const std::size_t gap : {0, 1, 8})
+      for (const int width :
+           {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 63, 64, 100, 1000, 7168}) {
+        testPlacement<float, float>(offset, gap, width);
+        testPlacement<bhalf_t, bhalf_t>(offset, gap, width);
+        testPlacement<half_t, float>(offset, gap, width);
+        if (testing::Test::HasFailure()) return;
+      }
+}
+
 TEST(Combine, DoesNotDependOnOtherTokens) {
   Random random;
   const ExecutionSpace space;

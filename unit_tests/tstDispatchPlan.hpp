@@ -8,15 +8,6 @@ namespace Test {
 
 using PlanOptions = Tokkos::PlanOptions<MemorySpace>;
 
-Array<bool> makeMask(const std::vector<bool>& mask) {
-  const Array<bool> result("mask", mask.size());
-  const auto host = Kokkos::create_mirror_view(result);
-  for (std::size_t t = 0; t < mask.size(); ++t)
-    host(t) = mask[t];
-  Kokkos::deep_copy(result, host);
-  return result;
-}
-
 template <class Id>
 void testBuild(const std::vector<Id>& ids, int top_k, int num_experts,
                const PlanOptions& options      = {},

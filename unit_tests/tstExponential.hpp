@@ -5,75 +5,140 @@
 
 #include <Tokkos/Impl/Exponential.hpp>
 
-// The exponential against the C++ library's in a wider type.
+// The exponential and its kin against the C++ library's in a wider type.
 namespace Test {
 
-template <class T>
-struct ApplyExponential {
-  Array<T> x, y;
+namespace Impl = Tokkos::Impl;
 
-  KOKKOS_FUNCTION void operator()(int i) const {
-    y(i) = Tokkos::Impl::exponential(x(i));
+struct Exponential {
+  template <class T>
+  KOKKOS_FUNCTION T operator()(T x) const {
+    return Impl::exponential(x);
+  }
+  static long double exact(long double x) { return std::exp(x); }
+};
+struct Logarithm {
+  template <class T>
+  KOKKOS_FUNCTION T operator()(T x) const {
+    return Impl::logarithm(x);
+  }
+  static long double exact(long double x) { return std::log(x); }
+};
+struct Sigmoid {
+  template <class T>
+  KOKKOS_FUNCTION T operator()(T x) const {
+    return Impl::sigmoid(x);
+  }
+  static long double exact(long double x) { return 1 / (1 + std::exp(-x)); }
+};
+struct Softplus {
+  template <class T>
+  KOKKOS_FUNCTION T operator()(T x) const {
+    return Impl::softplus(x);
+  }
+  static long double exact(long double x) {
+    return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
   }
 };
+struct HyperbolicTangent {
+  template <class T>
+  KOKKOS_FUNCTION T operator()(T x) const {
+    return Impl::hyperbolicTangent(x);
+  }
+  static long double exact(long double x) { return std::tanh(x); }
+};
 
-template <class T>
-std::vector<T> exponentials(const std::vector<T>& x) {
-  const ApplyExponential<T> apply{makeArray(x), Array<T>("y", x.size())};
+template <class Function, class T>
+struct Apply {
+  Array<T> x, y;
+
+  KOKKOS_FUNCTION void operator()(int i) const { y(i) = Function()(x(i)); }
+};
+
+template <class Function, class T>
+std::vector<T> evaluate(const std::vector<T>& x) {
+  const Apply<Function, T> apply{makeArray(x), Array<T>("y", x.size())};
   Kokkos::parallel_for(
-      "Test::exponential",
+      "Test::evaluate",
       Kokkos::RangePolicy<ExecutionSpace>(0, static_cast<int>(x.size())),
       apply);
   return toVector(apply.y);
 }
 
-/// In units in the last place of the exact result.
+/// In units in the last place of the exact result; of the smallest normal
+/// number below that.
 template <class T>
-double error(T x, T y) {
-  const long double exact = std::exp(static_cast<long double>(x));
-  const T rounded         = static_cast<T>(exact);
+double error(long double exact, T y) {
+  const T rounded =
+      std::max(std::abs(static_cast<T>(exact)), std::numeric_limits<T>::min());
   const long double unit =
-      std::max(static_cast<long double>(
-                   std::nextafter(rounded, std::numeric_limits<T>::infinity()) -
-                   rounded),
-               static_cast<long double>(std::numeric_limits<T>::denorm_min()));
+      std::nextafter(rounded, std::numeric_limits<T>::infinity()) - rounded;
   return static_cast<double>(std::abs(static_cast<long double>(y) - exact) /
                              unit);
 }
 
-template <class T>
+template <class Function, class T>
 void testError(double low, double high, double bound) {
   std::vector<T> x;
-  const int steps = 400000;
+  const int steps = 200000;
   for (int i = 0; i <= steps; ++i)
     x.push_back(static_cast<T>(low + (high - low) * i / steps));
-  const auto y    = exponentials(x);
+  const auto y    = evaluate<Function>(x);
   double greatest = 0;
   for (std::size_t i = 0; i < x.size(); ++i)
-    greatest = std::max(greatest, error(x[i], y[i]));
+    greatest = std::max(
+        greatest, error(Function::exact(static_cast<long double>(x[i])), y[i]));
   EXPECT_LT(greatest, bound) << "on [" << low << ", " << high << "]";
 }
 
 TEST(Exponential, ErrorIsBelowTheDocumentedBound) {
-  testError<float>(-87.3, 88.7, 1.5);
-  testError<float>(-1, 1, 1.5);
-  testError<float>(-104, -87.3, 2);
-  testError<double>(-708, 709.7, 1.5);
-  testError<double>(-1, 1, 1.5);
-  testError<double>(-745, -708, 2);
+  testError<Exponential, float>(-87.3, 88, 1.5);
+  testError<Exponential, float>(-1, 1, 1.5);
+  testError<Exponential, double>(-708, 709, 1.5);
+  testError<Exponential, double>(-1, 1, 1.5);
+}
+
+TEST(Exponential, ErrorsOfItsKinAreBelowTheDocumentedBounds) {
+  testError<Sigmoid, float>(-87, 87, 4);
+  testError<Sigmoid, double>(-700, 700, 4);
+  testError<Softplus, float>(-87, 30, 6);
+  testError<Softplus, float>(-2, 2, 6);
+  testError<Softplus, double>(-700, 50, 6);
+  testError<HyperbolicTangent, float>(-10, 10, 6);
+  testError<HyperbolicTangent, float>(-0.01, 0.01, 6);
+  testError<HyperbolicTangent, double>(-20, 20, 6);
+  testError<Logarithm, float>(2, 1e6, 3);
+  testError<Logarithm, double>(2, 1e6, 3);
+  testError<Logarithm, double>(1e-9, 0.5, 3);
+}
+
+TEST(Exponential, LogarithmNearOne) {
+  std::vector<double> x;
+  for (int i = -1000; i <= 1000; ++i)
+    x.push_back(1 + i * 0x1p-11);
+  const auto y = evaluate<Logarithm>(x);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    EXPECT_NEAR(std::log(x[i]), y[i], 3 * 0x1p-52);
+  EXPECT_EQ(0, y[1000]);
 }
 
 template <class T>
 void testSpecialValues() {
   const T infinity = std::numeric_limits<T>::infinity();
   const T largest  = std::numeric_limits<T>::max();
-  const auto y = exponentials<T>({T(0), T(-0.0), -infinity, -largest, infinity,
-                                  largest, std::numeric_limits<T>::quiet_NaN(),
-                                  std::numeric_limits<T>::denorm_min()});
-  EXPECT_TRUE(sameBits(std::vector<T>{1, 1, 0, 0, infinity, infinity},
-                       std::vector<T>(y.begin(), y.begin() + 6)));
-  EXPECT_TRUE(std::isnan(y[6]));
-  EXPECT_EQ(T(1), y[7]);
+  const T nan      = std::numeric_limits<T>::quiet_NaN();
+  EXPECT_TRUE(sameBits(std::vector<T>{1, 1, 0, 0, 0, 1},
+                       evaluate<Exponential>(std::vector<T>{
+                           T(0), T(-0.0), -infinity, -largest, nan,
+                           std::numeric_limits<T>::denorm_min()})));
+  EXPECT_TRUE(
+      sameBits(std::vector<T>{0, T(0.5), 1},
+               evaluate<Sigmoid>(std::vector<T>{-largest, 0, largest})));
+  EXPECT_TRUE(sameBits(std::vector<T>{0, largest},
+                       evaluate<Softplus>(std::vector<T>{-largest, largest})));
+  EXPECT_EQ(
+      (std::vector<T>{-1, 0, 1}),
+      evaluate<HyperbolicTangent>(std::vector<T>{-infinity, 0, infinity}));
 }
 
 TEST(Exponential, SpecialValues) {
@@ -81,14 +146,22 @@ TEST(Exponential, SpecialValues) {
   testSpecialValues<double>();
 }
 
-TEST(Exponential, SameBitsAsOnTheHost) {
+template <class Function>
+void testBits(double low, double high) {
   Random random;
-  const auto x = random.reals<float>(100000, -104, 89);
-  const auto y = exponentials(x);
+  const auto x = random.reals<float>(100000, low, high);
   std::vector<float> on_host;
   for (const float value : x)
-    on_host.push_back(Tokkos::Impl::exponential(value));
-  EXPECT_TRUE(sameBits(on_host, y));
+    on_host.push_back(Function()(value));
+  EXPECT_TRUE(sameBits(on_host, evaluate<Function>(x)));
+}
+
+TEST(Exponential, SameBitsAsOnTheHost) {
+  testBits<Exponential>(-104, 88);
+  testBits<Logarithm>(1e-6, 1e6);
+  testBits<Sigmoid>(-100, 100);
+  testBits<Softplus>(-100, 100);
+  testBits<HyperbolicTangent>(-10, 10);
 }
 
 }  // namespace Test

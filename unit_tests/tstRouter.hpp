@@ -9,60 +9,141 @@ namespace Test {
 using half_t  = Tokkos::KokkosExt::half_t;
 using bhalf_t = Tokkos::KokkosExt::bhalf_t;
 
+using Options = Reference::RouterOptions;
+using Reference::GroupScore;
+using Reference::Score;
+
+const std::vector<Score> all_scores = {Score::softmax, Score::selected_softmax,
+                                       Score::sigmoid, Score::sqrt_softplus,
+                                       Score::identity};
+
+Tokkos::RouterOptions<MemorySpace> onBackend(const Options& options) {
+  const auto floats = [](const std::vector<float>& values) {
+    return values.empty() ? Array<float>() : makeArray(values);
+  };
+  Array<bool> mask;
+  if (!options.mask.empty()) {
+    mask            = Array<bool>("mask", options.mask.size());
+    const auto host = Kokkos::create_mirror_view(mask);
+    for (std::size_t t = 0; t < options.mask.size(); ++t)
+      host(t) = options.mask[t];
+    Kokkos::deep_copy(mask, host);
+  }
+  return {.mask         = mask,
+          .soft_cap     = options.soft_cap,
+          .score        = static_cast<Tokkos::Score>(options.score),
+          .bias         = floats(options.bias),
+          .groups       = options.groups,
+          .kept_groups  = options.kept_groups,
+          .group_score  = static_cast<Tokkos::GroupScore>(options.group_score),
+          .normalize    = options.normalize,
+          .floor        = options.floor,
+          .epsilon      = options.epsilon,
+          .scale        = options.scale,
+          .expert_scale = floats(options.expert_scale),
+          .num_shared_experts = options.num_shared_experts,
+          .shared_weight      = options.shared_weight};
+}
+
+/// Tokens that the reference cannot decide within rounding are passed over.
 template <class Logit, class Id = int, class Weight = float,
           class Logits = Matrix<Logit>>
 void testRoute(const std::vector<Logit>& logits, int num_experts, int top_k,
-               Tokkos::Score score, bool normalize) {
-  SCOPED_TRACE("T=" + std::to_string(logits.size() / num_experts) + " E=" +
-               std::to_string(num_experts) + " K=" + std::to_string(top_k) +
-               (normalize ? " normalized" : ""));
+               const Options& options = {}) {
   const std::size_t num_tokens = logits.size() / num_experts;
-  const Matrix<Id> ids("ids", num_tokens, top_k);
-  const Matrix<Weight> weights("weights", num_tokens, top_k);
+  SCOPED_TRACE("T=" + std::to_string(num_tokens) + " E=" +
+               std::to_string(num_experts) + " K=" + std::to_string(top_k) +
+               " score " + std::to_string(static_cast<int>(options.score)) +
+               (options.normalize ? " normalized" : "") +
+               (options.bias.empty() ? "" : " biased") + " groups " +
+               std::to_string(options.kept_groups) + " of " +
+               std::to_string(options.groups) + " by " +
+               std::to_string(static_cast<int>(options.group_score)));
+  const std::size_t width = top_k + options.num_shared_experts;
+  const Matrix<Id> ids("ids", num_tokens, width);
+  const Matrix<Weight> weights("weights", num_tokens, width);
   Kokkos::deep_copy(ids, Id(-77));
   Kokkos::deep_copy(weights, Weight(-77));
   Logits d_logits("logits", num_tokens, num_experts);
   fromVector(d_logits, logits);
   Tokkos::routeTopK(ExecutionSpace(), d_logits, ids, weights,
-                    {.score = score, .normalize = normalize});
+                    onBackend(options));
 
   using Real = std::conditional_t<std::is_same_v<Logit, double>, double, float>;
   std::vector<Real> values;
   for (const Logit x : logits)
     values.push_back(static_cast<Real>(x));
-  const auto expected = Reference::routeTopK(
-      values, num_experts, top_k,
-      score == Tokkos::Score::softmax ? Reference::Score::softmax
-                                      : Reference::Score::selected_softmax,
-      normalize);
+  const auto expected =
+      Reference::routeTopK(values, num_experts, top_k, options);
 
   const auto actual_ids = toVector(ids);
-  EXPECT_EQ(expected.ids,
-            std::vector<int>(actual_ids.begin(), actual_ids.end()));
-  // A handful of roundings, and one for each term of the partial sums.
+  const auto actual     = toVector(weights);
+  // A handful of roundings, and one for each term of the partial sums. A cap
+  // or a difference of exponents can double what a rounding of x means.
   const double unit =
       std::is_same_v<Real, double> && std::is_same_v<Weight, double> ? 0x1p-53
                                                                      : 0x1p-24;
-  const double bound     = unit * (16 + num_experts / 32 + 2 * top_k);
-  const auto actual      = toVector(weights);
-  std::size_t num_beyond = 0;
-  for (std::size_t i = 0; i < actual.size(); ++i)
-    // Below the smallest normal number a weight has fewer digits.
-    if (!(std::abs(actual[i] - expected.weights[i]) <=
-          bound * expected.weights[i] + 1e-37) &&
-        num_beyond++ == 0)
-      ADD_FAILURE() << "weight " << i << ": expected " << expected.weights[i]
-                    << ", got " << actual[i];
-  EXPECT_EQ(0u, num_beyond);
+  const double bound =
+      unit * (32 + num_experts / 32 + 2 * top_k + 16 * options.soft_cap);
+  std::size_t num_wrong = 0, num_passed_over = 0;
+  for (std::size_t t = 0; t < num_tokens; ++t) {
+    if (expected.margins[t] < 2e-6) {
+      ++num_passed_over;
+      continue;
+    }
+    for (std::size_t i = t * width; i < (t + 1) * width; ++i) {
+      const double w = expected.weights[i];
+      // Below the smallest normal number a weight has fewer digits.
+      const bool right =
+          expected.ids[i] == static_cast<int>(actual_ids[i]) &&
+          (actual[i] == static_cast<Weight>(w) ||
+           std::abs(actual[i] - w) <=
+               bound * expected.conditions[t] * std::abs(w) + 2e-37);
+      if (!right && num_wrong++ == 0)
+        ADD_FAILURE() << "token " << t << ", place " << i % width
+                      << ": expected " << expected.ids[i] << " with " << w
+                      << ", got " << actual_ids[i] << " with " << actual[i];
+    }
+  }
+  EXPECT_EQ(0u, num_wrong);
+  EXPECT_LE(num_passed_over, num_tokens / 10 + 1);
 }
 
 template <class Logit>
-void testAllOptions(const std::vector<Logit>& logits, int num_experts,
-                    int top_k) {
-  for (const auto score :
-       {Tokkos::Score::softmax, Tokkos::Score::selected_softmax})
-    for (const bool normalize : {false, true})
-      testRoute(logits, num_experts, top_k, score, normalize);
+void testScores(const std::vector<Logit>& logits, int num_experts, int top_k,
+                Options options = {}) {
+  for (const Score score : all_scores)
+    for (const bool normalize : {false, true}) {
+      options.score     = score;
+      options.normalize = normalize;
+      testRoute(logits, num_experts, top_k, options);
+    }
+}
+
+/// All rows of num_experts values of the set.
+std::vector<float> everyRow(const std::vector<float>& set, int num_experts) {
+  std::size_t rows = 1;
+  for (int e = 0; e < num_experts; ++e)
+    rows *= set.size();
+  std::vector<float> logits;
+  for (std::size_t row = 0; row < rows; ++row) {
+    std::size_t digits = row;
+    for (int e = 0; e < num_experts; ++e, digits /= set.size())
+      logits.push_back(set[digits % set.size()]);
+  }
+  return logits;
+}
+
+const float infinity = std::numeric_limits<float>::infinity();
+
+/// Values with ties, both zeros, negative ones, infinities and NaN, fewer of
+/// them for more experts.
+std::vector<std::vector<float>> setsFor(int num_experts) {
+  if (num_experts <= 4) return {{0.0f, -0.0f, 1, -1, infinity, -infinity, NAN}};
+  if (num_experts == 5) return {{0, 1, -1, -infinity, NAN}};
+  if (num_experts == 6) return {{-0.0f, 0, -1, NAN}, {infinity, 1, -infinity}};
+  if (num_experts == 7) return {{-1, -2, -infinity}, {0, NAN, 2}};
+  return {{-0.0f, 0, NAN}, {-1, infinity, -infinity}, {1, 2}};
 }
 
 TEST(Router, HandWrittenExample) {
@@ -86,97 +167,328 @@ TEST(Router, HandWrittenExample) {
 }
 
 TEST(Router, EverySmallCaseOfTiesAndSpecialValues) {
-  // All rows of up to four experts over a set with ties, both zeros,
-  // infinities and NaN.
-  const float infinity         = std::numeric_limits<float>::infinity();
-  const std::vector<float> set = {0.0f,
-                                  -0.0f,
-                                  1.0f,
-                                  -1.0f,
-                                  infinity,
-                                  -infinity,
-                                  std::numeric_limits<float>::quiet_NaN()};
-  for (int num_experts = 1; num_experts <= 4; ++num_experts) {
-    std::size_t rows = 1;
-    for (int e = 0; e < num_experts; ++e)
-      rows *= set.size();
-    std::vector<float> logits;
-    for (std::size_t row = 0; row < rows; ++row) {
-      std::size_t digits = row;
-      for (int e = 0; e < num_experts; ++e, digits /= set.size())
-        logits.push_back(set[digits % set.size()]);
+  for (int num_experts = 1; num_experts <= 8; ++num_experts)
+    for (const auto& set : setsFor(num_experts)) {
+      const auto logits = everyRow(set, num_experts);
+      for (int top_k = 1; top_k <= num_experts; ++top_k)
+        testScores(logits, num_experts, top_k);
     }
-    for (int top_k = 1; top_k <= num_experts; ++top_k)
-      testAllOptions(logits, num_experts, top_k);
-  }
 }
 
-TEST(Router, NumbersOfTokensAndExperts) {
+TEST(Router, EverySmallCaseWithBiasAndGroups) {
+  for (const int num_experts : {2, 4, 6, 8})
+    for (auto set : setsFor(num_experts)) {
+      // Beside the largest number a bias is nothing.
+      std::replace(set.begin(), set.end(), infinity, 3.0f);
+      const auto logits = everyRow(set, num_experts);
+      Options options;
+      for (const bool biased : {false, true})
+        for (const auto score :
+             {GroupScore::maximum, GroupScore::sum_of_best_two,
+              GroupScore::sum_of_best})
+          for (const int groups : {2, num_experts / 2, num_experts})
+            for (const int kept : {1, groups - 1}) {
+              const int most = kept * (num_experts / groups);
+              if (kept < 1) continue;
+              for (const int top_k : {kept, most}) {
+                options.groups      = groups;
+                options.kept_groups = kept;
+                options.group_score = score;
+                options.bias.clear();
+                // Some that turn the order, and some that exclude.
+                for (int e = 0; biased && e < num_experts; ++e)
+                  options.bias.push_back(
+                      e == 3 ? -infinity : static_cast<float>(3 * e % 7) - 3);
+                options.score     = all_scores[(groups + kept + top_k) % 5];
+                options.normalize = top_k % 2 == 0;
+                testRoute(logits, num_experts, top_k, options);
+              }
+            }
+    }
+}
+
+TEST(Router, NumbersOfTokens) {
   Random random;
-  for (const int num_tokens : {0, 1, 2, 3, 31, 32, 33, 127, 128, 129, 1025})
-    testRoute(random.reals<float>(num_tokens * 16), 16, 2,
-              Tokkos::Score::softmax, true);
-  for (const int num_experts : {1, 2, 3, 7, 8, 31, 33, 72, 96, 128, 160, 256,
-                                257, 384, 512, 1024, 4096})
-    testRoute(random.reals<float>(20 * num_experts), num_experts,
-              std::min(8, num_experts), Tokkos::Score::softmax, true);
+  for (const int num_tokens :
+       {0, 1, 2, 3, 31, 32, 33, 127, 128, 129, 4095, 4096, 4097})
+    for (const int num_experts : {6, 16, 48, 100}) {
+      const auto logits = random.reals<float>(num_tokens * num_experts);
+      testRoute(logits, num_experts, 2, {.normalize = true});
+      if (num_tokens < 200)
+        testRoute(logits, num_experts, 2, {.score = Score::sigmoid});
+    }
+}
+
+const std::vector<int> numbers_of_experts = {1,   2,   3,   7,   8,    31,
+                                             33,  72,  96,  128, 160,  256,
+                                             257, 384, 512, 896, 1024, 4096};
+
+TEST(Router, NumbersOfExperts) {
+  Random random;
+  for (const int num_experts : numbers_of_experts)
+    for (const int top_k : {1, 8, 20}) {
+      if (top_k > num_experts) continue;
+      const auto logits = random.reals<float>(20 * num_experts);
+      testRoute(logits, num_experts, top_k, {.normalize = true});
+      testRoute(logits, num_experts, top_k,
+                {.score = Score::sigmoid,
+                 .bias  = random.reals<float>(num_experts, -1, 1)});
+    }
+}
+
+TEST(Router, MoreExpertsThanAnyRowKept) {
+  Random random;
+  for (const int num_experts : {8192, 9001}) {
+    const auto logits = random.reals<float>(3 * num_experts);
+    testRoute(logits, num_experts, 8, {.normalize = true});
+    testRoute(logits, num_experts, 3,
+              {.score = Score::sqrt_softplus,
+               .bias  = random.reals<float>(num_experts, -1, 1)});
+  }
+  const auto logits = random.reals<float>(2 * 9000);
+  testRoute(logits, 9000, 6,
+            {.score       = Score::sigmoid,
+             .groups      = 9,
+             .kept_groups = 2,
+             .group_score = GroupScore::sum_of_best_two});
 }
 
 TEST(Router, ManyChoices) {
   Random random;
-  testAllOptions(random.reals<float>(9 * 40), 40, 40);  // K = E
-  testAllOptions(random.reals<float>(9 * 100), 100, 33);
+  testScores(random.reals<float>(9 * 40), 40, 40);  // K = E
+  testScores(random.reals<float>(9 * 100), 100, 33);
+  testScores(random.reals<float>(3 * 300), 300, 290);
+  testRoute(random.reals<float>(3 * 1024), 1024, 32);
+  testRoute(random.reals<float>(3 * 1024), 1024, 1024, {.normalize = true});
+  testRoute(random.reals<float>(2 * 4096), 4096, 600,
+            {.score = Score::selected_softmax});
 }
 
 TEST(Router, ManyTies) {
   Random random;
-  std::vector<float> logits(200 * 64);
-  for (float& x : logits)
-    x = static_cast<float>(random.integer(-2, 2));
-  testAllOptions(logits, 64, 8);
+  for (const int num_experts : {8, 24, 64, 200, 700}) {
+    std::vector<float> logits(100 * num_experts);
+    for (float& x : logits)
+      x = static_cast<float>(random.integer(-2, 2));
+    std::fill_n(logits.begin(), num_experts, 1.0f);
+    testScores(logits, num_experts, 8);
+    if (num_experts >= 64) testRoute(logits, num_experts, 40);
+    testRoute(logits, num_experts, 8,
+              {.score       = Score::sigmoid,
+               .bias        = std::vector<float>(num_experts, 0.5f),
+               .groups      = 4,
+               .kept_groups = 4});
+  }
 }
 
 TEST(Router, ExcludedExperts) {
   Random random;
-  const float infinity = std::numeric_limits<float>::infinity();
-  auto logits          = random.reals<float>(100 * 24);
-  for (int t = 0; t < 100; ++t)
-    for (int e = 0; e < 24; ++e)
-      if (random.chance(t * 0.01))
-        logits[t * 24 + e] = random.chance(0.5) ? NAN : -infinity;
-  for (int e = 0; e < 24; ++e)
-    logits[99 * 24 + e] = NAN;
-  for (int e = 0; e < 24; ++e)
-    logits[98 * 24 + e] = -infinity;
-  testAllOptions(logits, 24, 6);
+  for (const int num_experts : {8, 24, 60, 200}) {
+    auto logits = random.reals<float>(100 * num_experts);
+    for (int t = 0; t < 100; ++t)
+      for (int e = 0; e < num_experts; ++e)
+        if (random.chance(t * 0.01))
+          logits[t * num_experts + e] = random.chance(0.5) ? NAN : -infinity;
+    std::fill_n(logits.end() - num_experts, num_experts, NAN);
+    std::fill_n(logits.end() - 2 * num_experts, num_experts, -infinity);
+    testScores(logits, num_experts, 6);
+    testScores(logits, num_experts, 6,
+               {.bias = random.reals<float>(num_experts, -1, 1)});
+    testScores(logits, num_experts, 2,
+               {.groups      = 4,
+                .kept_groups = 2,
+                .group_score = GroupScore::sum_of_best_two});
+  }
 }
 
 TEST(Router, FarApartLogits) {
-  testAllOptions(
+  testScores(
       std::vector<float>{1e30f, -1e30f, 3e38f, -3e38f, 88, -88, 0, -1000}, 8,
       4);
-  testAllOptions(
+  testScores(
       std::vector<double>{1e300, -1e300, 1e308, -1e308, 700, -700, 0, -1000}, 8,
       4);
 }
 
+TEST(Router, Bias) {
+  Random random;
+  for (const int num_experts : {8, 64, 300}) {
+    const auto logits = random.reals<float>(200 * num_experts);
+    auto bias         = random.reals<float>(num_experts, -2, 2);
+    testScores(logits, num_experts, 5, {.bias = bias});
+    // Turns the order altogether, below the lowest score a padding could have.
+    for (int e = 0; e < num_experts; ++e)
+      bias[e] = static_cast<float>(-20 * (e + 1));
+    testScores(logits, num_experts, 5, {.bias = bias});
+    bias[3] = -infinity;
+    bias[1] = NAN;
+    bias[4] = infinity;
+    testScores(logits, num_experts, num_experts == 8 ? 8 : 5, {.bias = bias});
+  }
+}
+
+TEST(Router, WeightComesFromTheScoreWithoutTheBias) {
+  // Subtracting 1e6 from 1e6 + 0.25 would leave few digits of the score.
+  const auto logits = makeMatrix<float>({-1.0f, 0.5f}, 2);
+  const Matrix<int> ids("ids", 1, 1);
+  const Matrix<float> weights("weights", 1, 1);
+  Tokkos::routeTopK(ExecutionSpace(), logits, ids, weights,
+                    {.score = Tokkos::Score::sigmoid,
+                     .bias  = makeArray<float>({1e6f, 0.0f})});
+  EXPECT_EQ(0, toVector(ids)[0]);
+  EXPECT_NEAR(1 / (1 + std::exp(1.0)), toVector(weights)[0], 1e-7);
+}
+
+TEST(Router, Groups) {
+  Random random;
+  for (const auto& [num_experts, groups, kept, top_k] :
+       {std::tuple(8, 4, 2, 4), std::tuple(160, 8, 3, 6),
+        std::tuple(256, 8, 4, 8), std::tuple(256, 32, 4, 8),
+        std::tuple(96, 48, 6, 12), std::tuple(600, 100, 8, 16),
+        std::tuple(1536, 512, 3, 9)}) {
+    // Groups with negative scores are not to lose to groups not kept.
+    auto logits = random.reals<float>(150 * num_experts, -6, 1);
+    for (const auto score : {GroupScore::maximum, GroupScore::sum_of_best_two,
+                             GroupScore::sum_of_best}) {
+      Options options;
+      options.groups      = groups;
+      options.kept_groups = kept;
+      options.group_score = score;
+      if (score == GroupScore::sum_of_best && top_k % kept != 0) continue;
+      testScores(logits, num_experts, top_k, options);
+      options.bias = random.reals<float>(num_experts, -3, 0);
+      testScores(logits, num_experts, top_k, options);
+    }
+  }
+}
+
+TEST(Router, KeptGroupsHoldAllChoices) {
+  // Everything in the best group but one expert is excluded.
+  std::vector<float> logits(8, -infinity);
+  logits[5] = 2;
+  testRoute(logits, 8, 4, {.groups = 2, .kept_groups = 1});
+  logits[0] = logits[1] = 1;
+  testRoute(logits, 8, 4,
+            {.groups      = 2,
+             .kept_groups = 1,
+             .group_score = GroupScore::sum_of_best_two});
+}
+
+TEST(Router, Normalization) {
+  Random random;
+  const auto logits = random.reals<float>(100 * 20);
+  testScores(logits, 20, 4, {.floor = 0.5, .scale = 2.5});
+  testScores(logits, 20, 4, {.floor = 1e-12, .epsilon = 1e-20, .scale = -3});
+  testScores(logits, 20, 4, {.epsilon = 0.25});
+  testScores(logits, 20, 4,
+             {.scale = 0.5, .expert_scale = random.reals<float>(20, -1, 2)});
+  // Scores that vanish, and a sum that is not positive.
+  testScores(std::vector<float>(20, -1e30f), 20, 4);
+}
+
+TEST(Router, SoftCap) {
+  Random random;
+  for (const double cap : {0.5, 5.0, 30.0}) {
+    testScores(random.reals<float>(100 * 20, -40, 40), 20, 4,
+               {.soft_cap = cap});
+    testScores(random.reals<double>(100 * 20, -2, 2), 20, 4,
+               {.soft_cap = cap, .bias = random.reals<float>(20)});
+  }
+  // The order is that of the logits, also where tanh is 1.
+  testRoute(std::vector<float>{100, 300, 200, 400}, 4, 3, {.soft_cap = 1});
+}
+
+TEST(Router, MaskAndSharedExperts) {
+  Random random;
+  for (const int num_experts : {6, 60, 200}) {
+    Options options;
+    for (int t = 0; t < 77; ++t)
+      options.mask.push_back(random.chance(0.7));
+    const auto logits = random.reals<float>(77 * num_experts);
+    testScores(logits, num_experts, 4, options);
+    options.num_shared_experts = 2;
+    options.shared_weight      = 0.75;
+    testScores(logits, num_experts, 4, options);
+    options.mask.clear();
+    options.scale = 2.5;
+    testScores(logits, num_experts, 4, options);
+  }
+}
+
+/// Every path that can route the token gives the same bits.
+template <class Real>
+void testPaths(const std::vector<Real>& logits, int num_experts, int top_k,
+               const Options& options) {
+  const int num_tokens = static_cast<int>(logits.size()) / num_experts;
+  const auto d_logits  = makeMatrix(logits, num_experts);
+  const auto d_options = onBackend(options);
+  const int width      = top_k + options.num_shared_experts;
+  const Matrix<int> ids("ids", num_tokens, width),
+      others_ids("ids", num_tokens, width);
+  const Matrix<Real> weights("weights", num_tokens, width),
+      others_weights("weights", num_tokens, width);
+  Tokkos::routeTopK(ExecutionSpace(), d_logits, ids, weights, d_options);
+  Tokkos::Impl::routeInRounds(
+      ExecutionSpace(), Tokkos::Impl::makeRouterData(
+                            d_logits, others_ids, others_weights, d_options));
+  EXPECT_EQ(toVector(ids), toVector(others_ids));
+  EXPECT_TRUE(sameBits(toVector(weights), toVector(others_weights)));
+}
+
+TEST(Router, PathsAgreeBitForBit) {
+  Random random;
+  for (const int num_experts : numbers_of_experts) {
+    const int top_k   = std::min(8, num_experts);
+    const auto logits = random.reals<float>(13 * num_experts);
+    const auto bias   = random.reals<float>(num_experts);
+    for (const Score score : all_scores) {
+      testPaths(logits, num_experts, top_k,
+                {.score = score, .normalize = true});
+      testPaths(logits, num_experts, top_k, {.score = score, .bias = bias});
+      if (num_experts % 8 == 0)
+        testPaths(logits, num_experts, top_k,
+                  {.soft_cap           = 3,
+                   .score              = score,
+                   .bias               = bias,
+                   .groups             = 8,
+                   .kept_groups        = num_experts == 8 ? 8 : 4,
+                   .group_score        = GroupScore::sum_of_best_two,
+                   .normalize          = true,
+                   .epsilon            = 1e-20,
+                   .scale              = 2.5,
+                   .expert_scale       = bias,
+                   .num_shared_experts = 1});
+    }
+    if (num_experts >= 40)
+      testPaths(logits, num_experts, 40, {.normalize = true});
+    testPaths(random.reals<double>(13 * num_experts), num_experts, top_k, {});
+  }
+}
+
 TEST(Router, Types) {
   Random random;
-  const auto softmax = Tokkos::Score::softmax;
-  testRoute<double, std::int64_t, double>(random.reals<double>(300 * 32), 32, 4,
-                                          softmax, true);
-  testRoute<double>(random.reals<double>(300 * 32), 32, 4, softmax, false);
-  testRoute<float, std::int64_t, double>(random.reals<float>(300 * 32), 32, 4,
-                                         softmax, false);
-  testRoute(random.reals<half_t>(300 * 32), 32, 4, softmax, true);
-  testRoute(random.reals<bhalf_t>(300 * 32), 32, 4, softmax, true);
+  for (const int num_experts : {8, 30, 60, 160, 600}) {
+    const std::size_t n = 100 * num_experts;
+    for (const Options& options :
+         {Options{.normalize = true},
+          Options{.score = Score::sqrt_softplus,
+                  .bias  = random.reals<float>(num_experts, -1, 1)}}) {
+      testRoute<double, std::int64_t, double>(random.reals<double>(n),
+                                              num_experts, 4, options);
+      testRoute<double>(random.reals<double>(n), num_experts, 4, options);
+      testRoute<float, std::int64_t, double>(random.reals<float>(n),
+                                             num_experts, 4, options);
+      testRoute(random.reals<half_t>(n), num_experts, 4, options);
+      testRoute(random.reals<bhalf_t>(n), num_experts, 4, options);
+    }
+  }
 }
 
 TEST(Router, Layouts) {
   Random random;
   const auto logits = random.reals<float>(100 * 12);
   testRoute<float, int, float, LeftMatrix<float>>(logits, 12, 3,
-                                                  Tokkos::Score::softmax, true);
+                                                  {.normalize = true});
 
   const ExecutionSpace space;
   StridedMatrix<float> in(100, 12, 50, 3, 1), weights(100, 3, 1, 130, 2);
@@ -190,6 +502,22 @@ TEST(Router, Layouts) {
   EXPECT_TRUE(sameBits(toVector(plain_weights), weights.get()));
   EXPECT_TRUE(ids.surroundingsUntouched());
   EXPECT_TRUE(weights.surroundingsUntouched());
+}
+
+TEST(Router, RowsThatAreNotAligned) {
+  Random random;
+  for (const int num_experts : {8, 32, 64, 128, 256}) {
+    const auto logits = random.reals<float>(20 * num_experts);
+    const Matrix<int> ids("ids", 20, 4), own_ids("ids", 20, 4);
+    const Matrix<float> weights("weights", 20, 4), own("weights", 20, 4);
+    Tokkos::routeTopK(ExecutionSpace(), makeMatrix(logits, num_experts), ids,
+                      weights);
+    StridedMatrix<float> shifted(20, num_experts, num_experts + 3, 1, 1);
+    shifted.set(logits);
+    Tokkos::routeTopK(ExecutionSpace(), shifted.view(), own_ids, own);
+    EXPECT_EQ(toVector(ids), toVector(own_ids));
+    EXPECT_TRUE(sameBits(toVector(weights), toVector(own)));
+  }
 }
 
 TEST(Router, DoesNotDependOnOtherTokens) {
@@ -218,7 +546,7 @@ TEST(Router, MisuseIsNamed) {
     return messageOf([&] { Tokkos::routeTopK(space, l, i, w); });
   };
   EXPECT_EQ(
-      "Tokkos::routeTopK: logits.extent(1): expected 1 to 2147483646 "
+      "Tokkos::routeTopK: logits.extent(1): expected 1 to 2147482623 "
       "(the number of experts), got 0",
       routed(Matrix<float>("logits", 5, 0), ids, weights));
   EXPECT_EQ(
@@ -246,6 +574,55 @@ TEST(Router, MisuseIsNamed) {
       "Tokkos::routeTopK: logits and weights: expected separate memory, "
       "got Views that share memory",
       routed(square, Matrix<int>("ids", 4, 4), square));
+}
+
+TEST(Router, MisuseOfOptionsIsNamed) {
+  const Matrix<float> logits("logits", 5, 12);
+  const auto routed = [&](const Tokkos::RouterOptions<MemorySpace>& options,
+                          int width = 4) {
+    const Matrix<int> ids("ids", 5, width);
+    const Matrix<float> weights("weights", 5, width);
+    const std::string message = messageOf([&] {
+      Tokkos::routeTopK(ExecutionSpace(), logits, ids, weights, options);
+    });
+    const std::string begin   = "Tokkos::routeTopK: ";
+    EXPECT_EQ(0u, message.find(begin)) << message;
+    return message.substr(std::min(begin.size(), message.size()));
+  };
+  EXPECT_EQ(
+      "options.groups: expected 1 to 12 (at most E and at most 1024), "
+      "got 0",
+      routed({.groups = 0}));
+  EXPECT_EQ("options.groups: expected a divisor of E = 12, got 5",
+            routed({.groups = 5, .kept_groups = 2}));
+  EXPECT_EQ(
+      "options.kept_groups: expected 0 to 3 (at most options.groups), got 4",
+      routed({.groups = 3, .kept_groups = 4}));
+  EXPECT_EQ("K: expected 1 to 3 (the experts of the kept groups), got 4",
+            routed({.groups = 4, .kept_groups = 1}));
+  EXPECT_EQ(
+      "options.kept_groups: expected a divisor of K = 4 for "
+      "GroupScore::sum_of_best, got 3",
+      routed({.groups      = 4,
+              .kept_groups = 3,
+              .group_score = Tokkos::GroupScore::sum_of_best}));
+  EXPECT_EQ("options.mask.extent(0): expected 5 (logits.extent(0)), got 4",
+            routed({.mask = Array<bool>("mask", 4)}));
+  EXPECT_EQ("options.bias.extent(0): expected 12 (logits.extent(1)), got 5",
+            routed({.bias = Array<float>("bias", 5)}));
+  EXPECT_EQ(
+      "options.expert_scale.extent(0): expected 12 (logits.extent(1)), got 5",
+      routed({.expert_scale = Array<float>("scale", 5)}));
+  EXPECT_EQ(
+      "options.soft_cap: expected a finite number of 0 or more, got "
+      "-1.000000",
+      routed({.soft_cap = -1}));
+  EXPECT_EQ("options.scale: expected a finite number, got nan",
+            routed({.scale = std::nan("")}));
+  EXPECT_EQ(
+      "expert_ids.extent(1): expected 3 to 14 (K and the shared experts, "
+      "K at most E = logits.extent(1)), got 2",
+      routed({.num_shared_experts = 2}, 2));
 }
 
 }  // namespace Test

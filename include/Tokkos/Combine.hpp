@@ -16,6 +16,7 @@
 
 namespace Tokkos {
 
+/// How combine treats what the output held before.
 struct CombineOptions {
   /// What the output held before counts this much in the sum; with 1 the
   /// tokens' results are added to a residual. 0: the output is not read.

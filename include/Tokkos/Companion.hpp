@@ -23,16 +23,16 @@ namespace Tokkos {
 /// the tokens; made by perToken.
 template <class Source, class Destination>
 struct PerToken {
-  Source source;
-  Destination destination;
+  Source source;            ///< in the order of the tokens
+  Destination destination;  ///< in the order of the batch
 };
 
 /// A further array with a row for every assignment, which permute brings into
 /// the order of the batch; made by perAssignment.
 template <class Source, class Destination>
 struct PerAssignment {
-  Source source;
-  Destination destination;
+  Source source;            ///< in the order of the assignments
+  Destination destination;  ///< in the order of the batch
 };
 
 /// Names an array that goes along with the tokens: scales of a quantised type,

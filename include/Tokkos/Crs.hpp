@@ -27,11 +27,10 @@ namespace Tokkos {
 /// product that sums them in order sums as combine does.
 ///
 /// \param plan of the last updateDispatchPlan on this instance
-/// \param weights T x K with T = plan.num_tokens; float, double, half_t,
-/// bhalf_t
+/// \param weights T x K with T = plan.num_tokens; float, double, half_t or
+///   bhalf_t
 /// \param row_map T + 1 integers, overwritten: row_map(t) is where the entries
-/// of
-///   token t begin, row_map(T) their number
+///   of token t begin, row_map(T) their number
 /// \param entries T * K integers or more: the columns
 /// \param values T * K or more, of any of those real types: the weights. Behind
 ///   row_map(T) neither entries nor values are touched.

@@ -24,8 +24,8 @@ namespace Tokkos {
 
 /// A contiguous range of experts, [begin, end).
 struct ExpertRange {
-  int begin;
-  int end;
+  int begin;  ///< the first
+  int end;    ///< one past the last
 };
 
 /// Which of its assignments an expert keeps when it has more than its capacity.
@@ -52,12 +52,13 @@ struct PlanOptions {
   /// The local expert of every global expert, -1 where it is remote; excludes
   /// `experts`. Its values lie in [-1, num_local_experts).
   Kokkos::View<const int*, MemorySpace> expert_map = {};
-  int num_local_experts                            = 0;
+  int num_local_experts                            = 0;  ///< with a map only
 
   /// The most rows that an expert takes, 0 for no limit; what an expert has
-  /// beyond is dropped. The policy says who stays; the rows of those stand in
+  /// beyond is dropped.
+  int capacity = 0;
+  /// Who stays when the capacity is exceeded. The rows of those stand in
   /// ascending order of the assignment all the same.
-  int capacity    = 0;
   DropPolicy drop = DropPolicy::latest;
 
   /// Every expert's segment of rows is padded to a multiple of this; an expert
@@ -80,7 +81,7 @@ template <class MemorySpace = Kokkos::DefaultExecutionSpace::memory_space>
 struct DispatchPlan {
   static_assert(Kokkos::is_memory_space_v<MemorySpace>,
                 "Tokkos::DispatchPlan: MemorySpace must be a memory space");
-  using memory_space = MemorySpace;
+  using memory_space = MemorySpace;  ///< of every array
 
   /// An empty plan, good for assigning to.
   DispatchPlan() = default;
@@ -115,22 +116,24 @@ struct DispatchPlan {
   /// Assignments with an invalid id plus those lost to the capacity.
   Kokkos::View<int, MemorySpace> num_dropped;
 
-  int max_tokens  = 0;
+  int max_tokens  = 0;  ///< no update may have more
   int num_tokens  = 0;  ///< of the last update
-  int top_k       = 0;
+  int top_k       = 0;  ///< choices of a token, the K of the arrays above
   int num_experts = 0;  ///< local ones, the E of the arrays above
   int max_rows    = 0;  ///< no routing of max_tokens tokens needs more rows
 
-  int num_global_experts = 0;
-  PlanOptions<MemorySpace> options;
+  int num_global_experts = 0;        ///< those that ids name
+  PlanOptions<MemorySpace> options;  ///< as the plan was made with
 
-  /// Work arrays: counts by tile of assignments and expert; and, for another
-  /// drop policy than latest, a mark of every assignment and, by expert, what
-  /// the choice needs.
+  ///@{
+  /// Work array, not for callers: counts by tile of assignments and expert;
+  /// and, for another drop policy than latest, a mark of every assignment and,
+  /// by expert, what the choice needs.
   Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace> tile_table;
   Kokkos::View<unsigned char*, MemorySpace> drop_marks;
   Kokkos::View<int*, MemorySpace> drop_totals, drop_wanted, drop_histogram;
   Kokkos::View<std::uint64_t*, MemorySpace> drop_thresholds;
+  ///@}
 
   /// The rows that no routing of so many tokens exceeds; a batch of that many
   /// rows is always large enough.

@@ -6,58 +6,59 @@
 
 #include <Tokkos/Impl/Check.hpp>
 #include <Tokkos/Impl/RouteTopK.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/Impl/RouterArguments.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
+#include <Tokkos/RouterOptions.hpp>
 
 #include <Kokkos_Core.hpp>
 #include <Kokkos_Profiling_ScopedRegion.hpp>
 
-#include <climits>
 #include <cstdint>
 #include <type_traits>
 
 namespace Tokkos {
 
-/// How the weight of an expert comes from its logit.
-enum class Score {
-  softmax,          ///< over all experts, before the selection
-  selected_softmax  ///< over the chosen experts alone
-};
-
-struct RouterOptions {
-  Score score = Score::softmax;
-  /// Divide a token's weights by their sum.
-  bool normalize = false;
-};
-
-/// Chooses for every token the K experts with the largest logits.
+/// Chooses for every token the K experts with the largest keys and computes
+/// their weights.
 ///
 /// \param logits T x E; float, double, half_t or bhalf_t. Computed in float,
 ///   double in double.
-/// \param expert_ids T x K, K <= E; int or std::int64_t. Overwritten: distinct
-///   ids in [0, E), larger logits first; equal logits (-0 equals +0): the lower
-///   id first.
-/// \param weights T x K; float or double. Overwritten, in the order of the ids.
-/// \throws std::invalid_argument when extents do not fit or memory overlaps
+/// \param expert_ids T x (K + S), K <= E, where S is the number of shared
+///   experts; int or std::int64_t. Overwritten: K distinct ids in [0, E),
+///   larger keys first, equal keys (-0 equals +0) by ascending id; then the
+///   shared experts E, E + 1, ...
+/// \param weights T x (K + S); float or double. Overwritten, in the ids' order.
+/// \param options see RouterOptions
+/// \throws std::invalid_argument when extents do not fit, memory overlaps, or
+///   an option is out of its range
 ///
-/// An expert whose logit is NaN or -infinity is excluded: it has weight 0,
-/// takes no part in a softmax, and is chosen, in order of its id, only when
-/// fewer than K others are left. +infinity counts as the largest finite number.
-/// A token whose experts are all excluded has the ids 0 to K - 1 and weights of
-/// 0.
+/// The key of an expert is its logit, or, with a bias or where groups are
+/// compared by a sum, its score plus its bias (for selected_softmax the score
+/// is then the logit). Groups are compared by the keys of their experts, sums
+/// in descending order of the keys.
 ///
-/// Ids and weights are the same, bit for bit, on every backend: the sums are
-/// fixed trees (over the experts 32 interleaved partial sums, then pairwise;
-/// over the choices in their order), every operation rounds, and the
-/// exponential is Tokkos' own. They do not depend on other tokens.
+/// An expert is excluded when its logit or its key is NaN or -infinity or its
+/// group is not kept; +infinity counts as the largest finite number. An
+/// excluded expert has weight 0 and counts -infinity in the score of a group;
+/// one whose logit is NaN or -infinity takes no part in a softmax. When fewer
+/// than K experts are left, excluded ones of kept groups follow in order of
+/// their ids: a token whose experts are all excluded has the ids 0 to K - 1 and
+/// weights of 0.
+///
+/// Ids and weights are the same, bit for bit, on every backend, for every path
+/// that this function chooses, and whatever the other tokens are: the sums are
+/// fixed trees (RouterRegisters::sum over the experts; over the choices in
+/// their order), every operation rounds, and the exponential is Tokkos' own.
 ///
 /// Enqueues on the instance and returns: no allocation, no synchronisation, one
-/// launch, T * E * K operations. The choice by rounds of a maximum that packs
-/// value and id follows the fused routers of today's inference systems.
+/// launch; can be captured in a CUDA graph. About T * (E + K * K) operations;
+/// T * E * K with more than 8192 experts (4096 in double on a device) or, on a
+/// device, more than 256 choices.
 template <class ExecutionSpace, class Logits, class ExpertIds, class Weights>
-void routeTopK(const ExecutionSpace& space, const Logits& logits,
-               const ExpertIds& expert_ids, const Weights& weights,
-               const RouterOptions& options = {}) {
+void routeTopK(
+    const ExecutionSpace& space, const Logits& logits,
+    const ExpertIds& expert_ids, const Weights& weights,
+    const RouterOptions<typename Logits::memory_space>& options = {}) {
   static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
                 "Tokkos::routeTopK: space must be an execution space instance");
   static_assert(Kokkos::is_view_v<Logits> && Kokkos::is_view_v<ExpertIds> &&
@@ -85,21 +86,8 @@ void routeTopK(const ExecutionSpace& space, const Logits& logits,
                     KokkosExt::is_accessible_v<ExecutionSpace, Weights>,
                 "Tokkos::routeTopK: the execution space must reach every View");
   constexpr auto function = "Tokkos::routeTopK";
-  Impl::checkRange(function, "logits.extent(0)",
-                   static_cast<std::int64_t>(logits.extent(0)), 0, INT_MAX, "");
-  Impl::checkRange(function, "logits.extent(1)",
-                   static_cast<std::int64_t>(logits.extent(1)), 1, INT_MAX - 1,
-                   "the number of experts");
-  Impl::checkRange(function, "expert_ids.extent(1)",
-                   static_cast<std::int64_t>(expert_ids.extent(1)), 1,
-                   static_cast<std::int64_t>(logits.extent(1)),
-                   "K, at most E = logits.extent(1)");
-  Impl::checkExtent(function, "expert_ids", 0, expert_ids.extent(0),
-                    logits.extent(0), "logits.extent(0)");
-  Impl::checkExtent(function, "weights", 0, weights.extent(0), logits.extent(0),
-                    "logits.extent(0)");
-  Impl::checkExtent(function, "weights", 1, weights.extent(1),
-                    expert_ids.extent(1), "expert_ids.extent(1)");
+  Impl::checkRouterArguments(function, logits, expert_ids, weights, "weights",
+                             options);
   Impl::checkDisjoint(function, "logits", Impl::memoryRegion(logits), "weights",
                       Impl::memoryRegion(weights));
   Impl::checkDisjoint(function, "logits", Impl::memoryRegion(logits),
@@ -109,20 +97,8 @@ void routeTopK(const ExecutionSpace& space, const Logits& logits,
 
   Kokkos::Profiling::ScopedRegion region(function);
   if (logits.extent(0) == 0) return;
-  using Route = Impl::RouteTopK<ExecutionSpace, Logits, ExpertIds, Weights>;
-  constexpr bool on_host = KokkosExt::is_host_execution_space_v<ExecutionSpace>;
-  constexpr int tokens_of_team = on_host ? 1 : 8;
-  constexpr int lanes          = on_host ? 1 : 32;
-  const int num_tokens         = static_cast<int>(logits.extent(0));
-  KokkosExt::parallelFor(
-      "Tokkos::routeTopK::route",
-      Kokkos::TeamPolicy<ExecutionSpace>(
-          space,
-          num_tokens / tokens_of_team + (num_tokens % tokens_of_team != 0),
-          tokens_of_team, lanes)
-          .set_scratch_size(0, Kokkos::PerThread(Route::scratchBytes())),
-      Route{logits, expert_ids, weights,
-            options.score == Score::selected_softmax, options.normalize});
+  Impl::route(space,
+              Impl::makeRouterData(logits, expert_ids, weights, options));
 }
 
 }  // namespace Tokkos

@@ -16,6 +16,7 @@
 #include <string>
 #include <type_traits>
 
+/// \file
 /// The building blocks of a dispatch on their own, as the literature shows
 /// them: count, scan, advance-the-offset scatter. They teach, and they are the
 /// baseline of every benchmark. A DispatchPlan does the same in a stable order.

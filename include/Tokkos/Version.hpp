@@ -9,6 +9,7 @@
 #include <iosfwd>
 #include <string_view>
 
+/// Token dispatch for layers of a Mixture of Experts.
 namespace Tokkos {
 
 /// The version of the library that the program is linked with, as "1.2.3".

@@ -10,12 +10,16 @@
 
 #include <cstdint>
 
+/// The exponential and its kin, with the same bits on every backend: the C++
+/// library's functions and CUDA's differ from each other. Every operation here
+/// rounds, and none is a branch that would keep a compiler from vectorising.
+/// T is float or double; errors are in units in the last place.
 namespace Tokkos::Impl {
 
-/// What exponential() needs to know of a type. ln2 is split so that n *
-/// ln2_high is exact for every n that occurs (Cody and Waite, Software Manual
-/// for the Elementary Functions, 1980); adding and subtracting `rounder` leaves
-/// the nearest integer.
+/// ln 2 is split so that n * ln2_high and n * ln2_low are exact for every n
+/// that occurs (Cody and Waite, Software Manual for the Elementary Functions,
+/// 1980). Adding and subtracting `rounder` leaves the nearest integer n, and in
+/// between n + exponent_bias stands in the lowest bits.
 template <class T>
 struct ExponentialTraits;
 
@@ -23,15 +27,25 @@ template <>
 struct ExponentialTraits<float> {
   using Bits = std::uint32_t;
 
-  static constexpr int degree        = 7;
+  static constexpr int degree        = 6;
+  static constexpr int log_terms     = 8;
   static constexpr int mantissa_bits = 23;
   static constexpr int exponent_bias = 127;
-  static constexpr float underflow   = -104.0f;  // below: rounds to 0
-  static constexpr float overflow    = 88.8f;    // above: infinity
+  static constexpr float lowest      = -88.0f;  // here 2^n has become 0
   static constexpr float log2_e      = 1.44269504f;
   static constexpr float ln2_high    = 6.9313812256e-01f;
-  static constexpr float ln2_low     = 9.0580006145e-06f;
-  static constexpr float rounder     = 12582912.0f;  // 1.5 * 2^23
+  static constexpr float ln2_low     = 9.058043360710144e-06f;
+  static constexpr float rounder     = 12582912.0f + 127;  // 1.5 * 2^23
+
+  /// Minimax on [-ln 2 / 2, ln 2 / 2], off by 2^-28.
+  KOKKOS_FUNCTION static constexpr float coefficient(int n) {
+    return n <= 1   ? 1.0f
+           : n == 2 ? 0.4999999403953552f
+           : n == 3 ? 0.1666652113199234f
+           : n == 4 ? 0.04166838899254799f
+           : n == 5 ? 0.008368716575205326f
+                    : 0.001381459878757596f;
+  }
 };
 
 template <>
@@ -39,38 +53,28 @@ struct ExponentialTraits<double> {
   using Bits = std::uint64_t;
 
   static constexpr int degree        = 13;
+  static constexpr int log_terms     = 17;
   static constexpr int mantissa_bits = 52;
   static constexpr int exponent_bias = 1023;
-  static constexpr double underflow  = -746.0;
-  static constexpr double overflow   = 709.8;
+  static constexpr double lowest     = -709.2;
   static constexpr double log2_e     = 1.44269504088896338700;
   static constexpr double ln2_high   = 6.93147180369123816490e-01;
-  static constexpr double ln2_low    = 1.90821492927058770002e-10;
-  static constexpr double rounder    = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double ln2_low    = 1.908214929270822e-10;
+  static constexpr double rounder    = 6755399441055744.0 + 1023;
+
+  /// 1 / n!
+  KOKKOS_FUNCTION static constexpr double coefficient(int n) {
+    double factorial = 1;
+    for (int i = 2; i <= n; ++i)
+      factorial *= i;
+    return 1 / factorial;
+  }
 };
 
-/// 1 / n!
-template <class T>
-KOKKOS_FUNCTION constexpr T inverseFactorial(int n) {
-  double factorial = 1;
-  for (int i = 2; i <= n; ++i)
-    factorial *= i;
-  return static_cast<T>(1 / factorial);
-}
-
-/// 2^n for an n whose power is a normal number.
-template <class T>
-KOKKOS_FORCEINLINE_FUNCTION T powerOfTwo(int n) {
-  using Traits = ExponentialTraits<T>;
-  using Bits   = typename Traits::Bits;
-  return Kokkos::bit_cast<T>(static_cast<Bits>(n + Traits::exponent_bias)
-                             << Traits::mantissa_bits);
-}
-
+/// The series of e^r from its term n on, divided by r^n; |r| <= ln 2 / 2.
 template <class T, int n>
 KOKKOS_FORCEINLINE_FUNCTION T exponentialSeries(T r) {
-  // Horner's scheme from 1/degree! down to 1/n!.
-  constexpr T coefficient = inverseFactorial<T>(n);
+  constexpr T coefficient = ExponentialTraits<T>::coefficient(n);
   if constexpr (n == ExponentialTraits<T>::degree)
     return coefficient;
   else
@@ -78,28 +82,93 @@ KOKKOS_FORCEINLINE_FUNCTION T exponentialSeries(T r) {
         coefficient, KokkosExt::multiply(r, exponentialSeries<T, n + 1>(r)));
 }
 
-/// e^x, with the same bits on every backend; T is float or double. Off by less
-/// than 1.5 units in the last place (2 where the result is subnormal);
-/// e^-infinity is 0, and NaN gives NaN. The C++ library's exponential and
-/// CUDA's differ from each other.
+/// e^x for x up to 88 (double: 709). Off by less than 1.5 units; 0 where the
+/// result is below the smallest normal number (from -87.7 or -708.7 down to
+/// -infinity), and 0 for NaN.
 template <class T>
-KOKKOS_INLINE_FUNCTION T exponential(T x) {
+KOKKOS_FORCEINLINE_FUNCTION T exponential(T x) {
+  using Traits       = ExponentialTraits<T>;
+  using Bits         = typename Traits::Bits;
+  constexpr T lowest = Traits::lowest;
+  const T y          = KokkosExt::larger(x, lowest);
+  const T shifted =
+      KokkosExt::add(KokkosExt::multiply(y, Traits::log2_e), Traits::rounder);
+  const T n     = KokkosExt::add(shifted, -Traits::rounder);
+  T r           = KokkosExt::addExactProduct(n, -Traits::ln2_high, y);
+  r             = KokkosExt::addExactProduct(n, -Traits::ln2_low, r);
+  const T power = Kokkos::bit_cast<T>(Kokkos::bit_cast<Bits>(shifted)
+                                      << Traits::mantissa_bits);
+  return KokkosExt::multiply(exponentialSeries<T, 0>(r), power);
+}
+
+/// 2 atanh(s) / s from the term s^(2n) / (2n + 1) on, divided by s^(2n).
+template <class T, int n>
+KOKKOS_FORCEINLINE_FUNCTION T arctangentSeries(T square) {
+  constexpr T coefficient = T(2) / T(2 * n + 1);
+  if constexpr (n + 1 == ExponentialTraits<T>::log_terms)
+    return coefficient;
+  else
+    return KokkosExt::add(
+        coefficient,
+        KokkosExt::multiply(square, arctangentSeries<T, n + 1>(square)));
+}
+
+/// ln((1 + s) / (1 - s)) for |s| <= 1/3.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T logarithmOfRatio(T s) {
+  return KokkosExt::multiply(s,
+                             arctangentSeries<T, 0>(KokkosExt::multiply(s, s)));
+}
+
+/// ln x for a normal number x > 0. Off by less than 3 units, and by less than
+/// 3 units of 1 where |x - 1| is small.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T logarithm(T x) {
   using Traits = ExponentialTraits<T>;
-  if (x < Traits::underflow) return T(0);
-  constexpr T infinity = Kokkos::Experimental::infinity_v<T>;
-  if (x > Traits::overflow) return infinity;
-  if (x != x) return x;
-  const T n = KokkosExt::add(
-      KokkosExt::add(KokkosExt::multiply(x, Traits::log2_e), Traits::rounder),
-      -Traits::rounder);
-  T r = KokkosExt::add(x, -KokkosExt::multiply(n, Traits::ln2_high));
-  r   = KokkosExt::add(r, -KokkosExt::multiply(n, Traits::ln2_low));
-  // Two factors, because 2^n alone may be subnormal or infinite.
-  const int power = static_cast<int>(n);
-  const int half  = power / 2;
-  return KokkosExt::multiply(
-      KokkosExt::multiply(exponentialSeries<T, 0>(r), powerOfTwo<T>(half)),
-      powerOfTwo<T>(power - half));
+  using Bits   = typename Traits::Bits;
+  // x = 2^n m with m in [2/3, 4/3): the bits of 2/3 make the carry.
+  constexpr T two_thirds = T(2) / T(3);
+  constexpr Bits one     = Bits(Traits::exponent_bias) << Traits::mantissa_bits;
+  const Bits bits        = Kokkos::bit_cast<Bits>(x);
+  const Bits low         = Kokkos::bit_cast<Bits>(two_thirds);
+  const int n = static_cast<int>((bits - low + one) >> Traits::mantissa_bits) -
+                Traits::exponent_bias;
+  const T m = Kokkos::bit_cast<T>(
+      bits - (static_cast<Bits>(n) << Traits::mantissa_bits));
+  const T of_m = logarithmOfRatio(
+      KokkosExt::divide(KokkosExt::add(m, T(-1)), KokkosExt::add(m, T(1))));
+  return KokkosExt::addExactProduct(
+      T(n), Traits::ln2_high,
+      KokkosExt::addExactProduct(T(n), Traits::ln2_low, of_m));
+}
+
+/// 1 / (1 + e^-x). Off by less than 4 units where the result is normal.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T sigmoid(T x) {
+  const T e = exponential(-Kokkos::abs(x));
+  return KokkosExt::divide(x < 0 ? e : T(1), KokkosExt::add(T(1), e));
+}
+
+/// ln(1 + e^x). Off by less than 6 units where the result is normal.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T softplus(T x) {
+  const T e = exponential(-Kokkos::abs(x));
+  const T rest =
+      logarithmOfRatio(KokkosExt::divide(e, KokkosExt::add(T(2), e)));
+  return KokkosExt::add(x < 0 ? T(0) : x, rest);
+}
+
+/// tanh x. Off by less than 6 units.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T hyperbolicTangent(T x) {
+  const T y = x < 0 ? x + x : -(x + x);
+  // e^y - 1, where y is small without the difference.
+  const T difference = y > T(-0.34)
+                           ? KokkosExt::multiply(y, exponentialSeries<T, 1>(y))
+                           : KokkosExt::add(exponential(y), T(-1));
+  const T size =
+      KokkosExt::divide(-difference, KokkosExt::add(T(2), difference));
+  return x < 0 ? -size : size;
 }
 
 }  // namespace Tokkos::Impl

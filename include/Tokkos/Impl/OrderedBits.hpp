@@ -27,6 +27,24 @@ KOKKOS_FUNCTION BitsOf<Real> orderedBits(Real x) {
   return (bits & sign) != 0 ? ~bits : bits | sign;
 }
 
+/// The same for a number that is not NaN, in fewer steps: -0 comes right before
+/// +0.
+template <class Real>
+KOKKOS_FORCEINLINE_FUNCTION BitsOf<Real> orderedBitsOfNumber(Real x) {
+  using Bits          = BitsOf<Real>;
+  constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
+  const Bits bits     = Kokkos::bit_cast<Bits>(x);
+  return bits ^ ((Bits(0) - (bits >> (8 * sizeof(Bits) - 1))) | sign);
+}
+
+/// The number that has these ordered bits.
+template <class Real>
+KOKKOS_FORCEINLINE_FUNCTION Real numberOfOrderedBits(BitsOf<Real> bits) {
+  using Bits          = BitsOf<Real>;
+  constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
+  return Kokkos::bit_cast<Real>((bits & sign) != 0 ? bits ^ sign : ~bits);
+}
+
 }  // namespace Tokkos::Impl
 
 #endif

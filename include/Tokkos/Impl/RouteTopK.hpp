@@ -4,177 +4,168 @@
 #ifndef TOKKOS_IMPL_ROUTETOPK_HPP
 #define TOKKOS_IMPL_ROUTETOPK_HPP
 
-#include <Tokkos/Impl/Exponential.hpp>
-#include <Tokkos/Impl/OrderedBits.hpp>
-#include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/Impl/RouteHost.hpp>
+#include <Tokkos/Impl/RouteLanes.hpp>
+#include <Tokkos/Impl/RouteRounds.hpp>
+#include <Tokkos/Impl/RouteSmall.hpp>
+#include <Tokkos/Impl/RouterData.hpp>
+#include <Tokkos/KokkosExt/Lanes.hpp>
+#include <Tokkos/KokkosExt/Launch.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
+#include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
+/// The choice of algorithm for routeTopK.
 namespace Tokkos::Impl {
 
-/// Logits are computed with in float, double in double.
-template <class Logit>
-using RouterReal =
-    std::conditional_t<std::is_same_v<Logit, double>, double, float>;
+inline constexpr auto route_label = "Tokkos::routeTopK::route";
 
-/// What experts are compared by: a larger key is chosen first, and 0 means
-/// excluded. Infinity has the key of the largest finite number.
+/// True when four numbers of a row can be read or written as one word.
+template <class Matrix>
+bool hasAlignedChunks(const Matrix& matrix, int num_tokens, int num_experts) {
+  return matrix.column_stride == 1 && num_experts % 4 == 0 &&
+         (num_tokens == 1 || matrix.row_stride % 4 == 0) &&
+         reinterpret_cast<std::uintptr_t>(matrix.data) %
+                 (4 * sizeof(*matrix.data)) ==
+             0;
+}
+
+template <class Data>
+bool hasAlignedChunks(const Data& data) {
+  return hasAlignedChunks(data.logits, data.num_tokens, data.num_experts);
+}
+
+inline int numTeams(int num_tokens, int tokens_of_team) {
+  return num_tokens / tokens_of_team + (num_tokens % tokens_of_team != 0);
+}
+
+template <class ExecutionSpace, class Data>
+void routeOnHost(const ExecutionSpace& space, const Data& data) {
+  KokkosExt::parallelFor(
+      route_label,
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
+          space, 0, data.num_tokens),
+      RouteHost<Data>{data});
+}
+
+template <class ExecutionSpace, class Data>
+void routeInRounds(const ExecutionSpace& space, const Data& data) {
+  constexpr int lanes = KokkosExt::max_lanes_v<ExecutionSpace>;
+  using Route         = RouteRounds<ExecutionSpace, Data, lanes>;
+  const int tokens    = lanes == 1 ? 1 : 4;
+  const auto scratch  = static_cast<int>(Route::scratchBytes(data));
+  KokkosExt::launchTeams(route_label, space, numTeams(data.num_tokens, tokens),
+                         tokens * lanes, tokens * scratch,
+                         Route{data, scratch});
+}
+
+template <int lanes, RouterUse use, class ExecutionSpace, class Data>
+void routeSmall(const ExecutionSpace& space, const Data& data) {
+  using Route             = RouteSmall<ExecutionSpace, Data, lanes, use>;
+  constexpr int team_size = Route::max_team_size;
+  KokkosExt::launchTeams(route_label, space,
+                         numTeams(data.num_tokens, team_size / lanes),
+                         team_size, 0, Route{data, hasAlignedChunks(data)});
+}
+
+template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
+          class Data>
+void routeByLanes(const ExecutionSpace& space, const Data& data) {
+  using Route = RouteLanes<ExecutionSpace, Data, lanes, chunks, use>;
+  const Route functor(data, hasAlignedChunks(data));
+  // At least a warp to a team.
+  constexpr int most_scratch = 32 * 1024;
+  const int fewest_tokens    = KokkosExt::max_lanes_v<ExecutionSpace> / lanes;
+  int tokens                 = Route::max_team_size / lanes;
+  while (tokens > fewest_tokens &&
+         tokens * functor.scratch_bytes > most_scratch)
+    tokens /= 2;
+  KokkosExt::launchTeams(route_label, space, numTeams(data.num_tokens, tokens),
+                         tokens * lanes, tokens * functor.scratch_bytes,
+                         functor);
+}
+
+/// The longest rows that lie in registers, where keys are logits and where they
+/// are scores, and in scratch memory. More choices than max_register_choices
+/// are seldom among the three largest of their lanes.
+inline constexpr int max_register_logits  = 1024;
+inline constexpr int max_register_scores  = 512;
+inline constexpr int max_register_choices = 32;
 template <class Real>
-struct SelectionKey {
-  using Bits = BitsOf<Real>;
+inline constexpr int max_scratch_experts =
+    32768 / static_cast<int>(sizeof(Real));
+/// More choices than these have no room in scratch memory.
+inline constexpr int max_ranked_choices = 256;
 
-  KOKKOS_FUNCTION static bool excluded(Real x) {
-    constexpr Real largest = Kokkos::Experimental::finite_max_v<Real>;
-    return !(x >= -largest);
-  }
+/// A warp to a token.
+template <RouterUse use, class ExecutionSpace, class Data>
+void routeByWarps(const ExecutionSpace& space, const Data& data) {
+  constexpr int most =
+      use == RouterUse::general ? max_register_scores : max_register_logits;
+  if (data.num_experts > most || data.top_k > max_register_choices)
+    routeByLanes<32, 0, use>(space, data);
+  else if (data.num_experts <= 128)
+    routeByLanes<32, 1, use>(space, data);
+  else if (data.num_experts <= 256)
+    routeByLanes<32, 2, use>(space, data);
+  else if (data.num_experts <= 384)
+    routeByLanes<32, 3, use>(space, data);
+  else if (data.num_experts <= 512)
+    routeByLanes<32, 4, use>(space, data);
+  else if constexpr (use != RouterUse::general)
+    routeByLanes<32, 8, use>(space, data);
+}
 
-  KOKKOS_FUNCTION static Real finite(Real x) {
-    constexpr Real largest = Kokkos::Experimental::finite_max_v<Real>;
-    return x > largest ? largest : x;
-  }
+/// A softmax. More lanes to a token answer sooner, fewer do more tokens in a
+/// time.
+template <RouterUse use, class ExecutionSpace, class Data>
+void routePlain(const ExecutionSpace& space, const Data& data) {
+  const bool is_batch   = data.num_tokens >= 16384;
+  const bool few_chosen = data.top_k <= 8;
+  if (data.num_experts <= 8)
+    routeSmall<2, use>(space, data);
+  else if (data.num_experts <= 32 && few_chosen)
+    routeByLanes<8, 1, use>(space, data);
+  else if (data.num_experts <= 64 && is_batch && few_chosen)
+    routeByLanes<8, 2, use>(space, data);
+  else if (data.num_experts <= 128 && is_batch && few_chosen)
+    routeByLanes<16, 2, use>(space, data);
+  else
+    routeByWarps<use>(space, data);
+}
 
-  KOKKOS_FUNCTION static Bits of(Real x) {
-    return excluded(x) ? 0 : orderedBits(finite(x));
-  }
-};
+template <class ExecutionSpace, class Data>
+void routeOnDevice(const ExecutionSpace& space, const Data& data) {
+  if (data.top_k > max_ranked_choices ||
+      data.num_experts > max_scratch_experts<typename Data::Real>)
+    routeInRounds(space, data);
+  else if (data.use() == RouterUse::softmax && data.hasRows())
+    routePlain<RouterUse::softmax>(space, data.inRows());
+  else if (data.use() == RouterUse::sums && data.hasRows())
+    routePlain<RouterUse::sums>(space, data.inRows());
+  else if (data.soft_cap != 0)
+    routeByLanes<32, 0, RouterUse::general>(space, data);
+  else
+    routeByWarps<RouterUse::general>(space, data.withoutCap());
+}
 
-/// Chooses the experts of one token and computes their weights: a thread of
-/// the team with its vector lanes a token.
-///
-/// K rounds, each of which finds the expert that follows the last choice in
-/// the order (key descending, id ascending). No round changes the logits and
-/// none needs memory, so that any E and K will do.
-template <class ExecutionSpace, class Logits, class ExpertIds, class Weights>
-struct RouteTopK {
-  using Team = typename Kokkos::TeamPolicy<ExecutionSpace>::member_type;
-  using Real = RouterReal<typename Logits::non_const_value_type>;
-  using Key  = SelectionKey<Real>;
-  using Best = Kokkos::MaxFirstLoc<typename Key::Bits, int>;
-
-  /// The denominator of a softmax is the sum of this many partial sums,
-  /// number i over the experts i, i + 32, i + 64, ..., which are then added
-  /// pairwise: a fixed tree, whatever the lanes of a machine.
-  static constexpr int partial_sums = 32;
-
-  Logits logits;
-  ExpertIds expert_ids;
-  Weights weights;
-  bool over_selected;  // softmax over the chosen experts alone
-  bool normalize;
-
-  KOKKOS_FUNCTION static constexpr int scratchBytes() {
-    return partial_sums * static_cast<int>(sizeof(Real));
-  }
-
-  KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int token = team.league_rank() * team.team_size() + team.team_rank();
-    if (token >= static_cast<int>(logits.extent(0))) return;
-    choose(team, token);
-
-    Real* const partial =
-        static_cast<Real*>(team.thread_scratch(0).get_shmem(scratchBytes()));
-    const Real maximum = logit(token, static_cast<int>(expert_ids(token, 0)));
-    if (!over_selected && !Key::excluded(maximum))
-      Kokkos::parallel_for(
-          Kokkos::ThreadVectorRange(team, partial_sums),
-          [&](int i) { partial[i] = partialSum(token, i, maximum); });
-    Kokkos::single(Kokkos::PerThread(team),
-                   [&]() { weigh(token, maximum, partial); });
-  }
-
- private:
-  KOKKOS_FUNCTION int numExperts() const {
-    return static_cast<int>(logits.extent(1));
-  }
-  KOKKOS_FUNCTION int numChoices() const {
-    return static_cast<int>(expert_ids.extent(1));
-  }
-
-  KOKKOS_FUNCTION Real logit(int token, int expert) const {
-    return static_cast<Real>(logits(token, expert));
-  }
-
-  KOKKOS_FUNCTION void choose(const Team& team, int token) const {
-    using Id = typename ExpertIds::value_type;
-    typename Best::value_type last{};
-    for (int k = 0; k < numChoices(); ++k) {
-      typename Best::value_type next{};
-      Kokkos::parallel_reduce(
-          Kokkos::ThreadVectorRange(team, numExperts()),
-          [&](int e, typename Best::value_type& best) {
-            const auto key = Key::of(logit(token, e));
-            const bool follows =
-                k == 0 || key < last.val || (key == last.val && e > last.loc);
-            if (follows &&
-                (key > best.val || (key == best.val && e < best.loc))) {
-              best.val = key;
-              best.loc = e;
-            }
-          },
-          Best(next));
-      last = next;
-      Kokkos::single(Kokkos::PerThread(team), [&]() {
-        expert_ids(token, k) = static_cast<Id>(last.loc);
-      });
-    }
-  }
-
-  KOKKOS_FUNCTION Real score(int token, int expert, Real maximum) const {
-    const Real x = logit(token, expert);
-    if (Key::excluded(x)) return Real(0);
-    return exponential(KokkosExt::add(Key::finite(x), -Key::finite(maximum)));
-  }
-
-  KOKKOS_FUNCTION Real partialSum(int token, int first, Real maximum) const {
-    Real sum = 0;
-    for (int e = first; e < numExperts(); e += partial_sums)
-      sum = KokkosExt::add(sum, score(token, e, maximum));
-    return sum;
-  }
-
-  KOKKOS_FUNCTION Real sumOfChosen(int token, Real maximum,
-                                   Real denominator) const {
-    Real sum = 0;
-    for (int k = 0; k < numChoices(); ++k)
-      sum = KokkosExt::add(sum, share(token, k, maximum, denominator));
-    return sum;
-  }
-
-  KOKKOS_FUNCTION Real share(int token, int k, Real maximum,
-                             Real denominator) const {
-    return KokkosExt::divide(
-        score(token, static_cast<int>(expert_ids(token, k)), maximum),
-        denominator);
-  }
-
-  KOKKOS_FUNCTION void weigh(int token, Real maximum, Real* partial) const {
-    using Weight = typename Weights::value_type;
-    if (Key::excluded(maximum)) {
-      for (int k = 0; k < numChoices(); ++k)
-        weights(token, k) = Weight(0);
-      return;
-    }
-    Real denominator;
-    if (over_selected) {
-      denominator = sumOfChosen(token, maximum, Real(1));
-    } else {
-      for (int width = partial_sums / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i)
-          partial[i] = KokkosExt::add(partial[i], partial[i + width]);
-      denominator = partial[0];
-    }
-    const Real total =
-        normalize ? sumOfChosen(token, maximum, denominator) : Real(1);
-    for (int k = 0; k < numChoices(); ++k) {
-      const Real w = share(token, k, maximum, denominator);
-      weights(token, k) =
-          static_cast<Weight>(normalize ? KokkosExt::divide(w, total) : w);
-    }
-  }
-};
+template <class ExecutionSpace, class Data>
+void route(const ExecutionSpace& space, const Data& data) {
+  if constexpr (KokkosExt::max_lanes_v<ExecutionSpace> == 32)
+    routeOnDevice(space, data);
+  else if constexpr (KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+    if (data.num_experts <= RouteHost<Data>::max_experts)
+      routeOnHost(space, data);
+    else
+      routeInRounds(space, data);
+  else
+    routeInRounds(space, data);
+}
 
 }  // namespace Tokkos::Impl
 

@@ -6,6 +6,8 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <utility>
+
 namespace Tokkos::KokkosExt {
 
 /// Calls f for begin, begin + step, ... below end, in a loop that the device
@@ -20,6 +22,21 @@ KOKKOS_FORCEINLINE_FUNCTION void rolledLoop(int begin, int end, int step,
 #endif
   for (int i = begin; i < end; i += step)
     f(i);
+}
+
+namespace Impl {
+template <class F, int... i>
+KOKKOS_FORCEINLINE_FUNCTION void callForEach(
+    const F& f, std::integer_sequence<int, i...> /*numbers*/) {
+  (f(i), ...);
+}
+}  // namespace Impl
+
+/// Calls f(0), ..., f(n - 1) without a loop, so that arrays that f indexes with
+/// its argument can lie in registers.
+template <int n, class F>
+KOKKOS_FORCEINLINE_FUNCTION void unrolledLoop(const F& f) {
+  Impl::callForEach(f, std::make_integer_sequence<int, n>());
 }
 
 }  // namespace Tokkos::KokkosExt

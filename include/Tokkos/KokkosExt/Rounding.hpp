@@ -6,6 +6,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
@@ -43,6 +44,8 @@ KOKKOS_FORCEINLINE_FUNCTION T multiply(T a, T b) {
 #elif defined(__clang__)
 #pragma clang fp contract(off)
   return a * b;
+#elif defined(__x86_64__) && !defined(__FMA__) && !defined(__FMA4__)
+  return a * b;  // there is nothing to fuse it into
 #else
   using Bits = std::conditional_t<std::is_same_v<T, float>, std::uint32_t,
                                   std::uint64_t>;
@@ -80,6 +83,56 @@ KOKKOS_FORCEINLINE_FUNCTION T divide(T a, T b) {
     return __ddiv_rn(a, b);
 #else
   return a / b;
+#endif
+}
+
+/// a * b + c for factors whose product needs no rounding: fused or not, the
+/// result is the same.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T addExactProduct(T a, T b, T c) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+#if defined(TOKKOS_IMPL_DEVICE_ROUNDING)
+  if constexpr (std::is_same_v<T, float>)
+    return __fmaf_rn(a, b, c);
+  else
+    return __fma_rn(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+/// The square root, rounded to nearest even, also where the compiler was told
+/// to use a faster one.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T squareRoot(T x) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+#if defined(TOKKOS_IMPL_DEVICE_ROUNDING)
+  if constexpr (std::is_same_v<T, float>)
+    return __fsqrt_rn(x);
+  else
+    return __dsqrt_rn(x);
+#else
+  return std::sqrt(x);
+#endif
+}
+
+/// The larger of two numbers; a NaN on the left gives the right one.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T larger(T a, T b) {
+#if defined(TOKKOS_IMPL_DEVICE_ROUNDING)
+  return ::fmax(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+/// The smaller of two numbers; a NaN on the left gives the right one.
+template <class T>
+KOKKOS_FORCEINLINE_FUNCTION T smaller(T a, T b) {
+#if defined(TOKKOS_IMPL_DEVICE_ROUNDING)
+  return ::fmin(a, b);
+#else
+  return a < b ? a : b;
 #endif
 }
 
