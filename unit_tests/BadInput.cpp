@@ -150,6 +150,32 @@ void routing(Table& table) {
     x.space.fence();
     return std::pair(toVector(x.ids), toVector(x.weights));
   };
+  const auto optional = [&](const char* misuse,
+                            const Tokkos::RouterOptions<MemorySpace>& options) {
+    table.rejects(misuse, [&, options] {
+      Tokkos::routeTopK(x.space, logits, x.ids, x.weights, options);
+    });
+  };
+  optional("a mask for other tokens", {.mask = Array<bool>("mask", 2)});
+  optional("a bias for another E", {.bias = Array<float>("bias", 3)});
+  optional("a bias without memory", {.bias = null<Array<float>>(4)});
+  optional("expert_scale for another E",
+           {.expert_scale = Array<float>("scale", 5)});
+  optional("soft_cap below 0", {.soft_cap = -1});
+  optional("soft_cap of NaN", {.soft_cap = nan});
+  optional("groups = 0", {.groups = 0});
+  optional("groups that do not divide E", {.groups = 3});
+  optional("kept_groups past groups", {.groups = 2, .kept_groups = 3});
+  optional("fewer experts kept than K", {.groups = 4, .kept_groups = 1});
+  optional("floor below 0", {.floor = -1});
+  optional("epsilon of NaN", {.epsilon = nan});
+  optional("scale of NaN", {.scale = nan});
+  optional("num_shared_experts below 0", {.num_shared_experts = -1});
+  optional("a score that is none", {.score = static_cast<Tokkos::Score>(9)});
+  optional("a group score that is none",
+           {.groups      = 2,
+            .kept_groups = 1,
+            .group_score = static_cast<Tokkos::GroupScore>(9)});
   table.accepts("logits that are all NaN", "ids 0 to K - 1, weights of 0", [&] {
     Kokkos::deep_copy(logits, nan_f);
     return routed(logits) == std::pair(std::vector<int>{0, 1, 0, 1, 0, 1},

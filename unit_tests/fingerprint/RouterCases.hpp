@@ -37,19 +37,19 @@ void fillLogits(const Logits& logits, Numbers& numbers) {
 /// The options of a router, in numbers: groups and Views by the shape.
 struct RouterVariant {
   const char* name;
-  Tokkos::Score score              = Tokkos::Score::softmax;
-  bool bias                        = false;
-  int groups                       = 1;
-  int kept_groups                  = 0;
-  Tokkos::GroupScore group_score   = Tokkos::GroupScore::maximum;
-  bool normalize                   = false;
-  double floor                     = 0;
-  double epsilon                   = 0;
-  double soft_cap                  = 0;
-  double scale                     = 1;
-  bool mask                        = false;
-  bool expert_scale                = false;
-  int num_shared_experts           = 0;
+  Tokkos::Score score            = Tokkos::Score::softmax;
+  bool bias                      = false;
+  int groups                     = 1;
+  int kept_groups                = 0;
+  Tokkos::GroupScore group_score = Tokkos::GroupScore::maximum;
+  bool normalize                 = false;
+  double floor                   = 0;
+  double epsilon                 = 0;
+  double soft_cap                = 0;
+  double scale                   = 1;
+  bool mask                      = false;
+  bool expert_scale              = false;
+  int num_shared_experts         = 0;
 };
 
 using Tokkos::GroupScore;
@@ -80,10 +80,10 @@ inline constexpr RouterVariant router_variants[] = {
      .groups      = 4,
      .kept_groups = 2,
      .group_score = GroupScore::sum_of_best},
-    {.name     = "soft_cap_floor",
+    {.name      = "soft_cap_floor",
      .normalize = true,
-     .floor    = 1e-3,
-     .soft_cap = 30},
+     .floor     = 1e-3,
+     .soft_cap  = 30},
     {.name               = "mask_scale_shared",
      .score              = Score::sqrt_softplus,
      .bias               = true,
@@ -152,8 +152,7 @@ void routeCase(const Setting<Space>& setting, const std::string& types,
 
 template <class Space>
 void loadBalanceCase(const Setting<Space>& setting, const Shape& shape) {
-  setting.run("loadBalance/" + shape.name(), [&](Numbers& numbers,
-                                                 Hash& hash) {
+  setting.run("loadBalance/" + shape.name(), [&](Numbers& numbers, Hash& hash) {
     const Matrix<float, Space> logits("logits", shape.num_tokens,
                                       shape.num_experts);
     const Matrix<float, Space> gradient("gradient", shape.num_tokens,
@@ -199,8 +198,8 @@ void runRouterCases(const Setting<Space>& setting) {
   const Shape shape{200, 8, 96};
   for (const RouterVariant& variant : router_variants) {
     routeCase<double, std::int64_t, double>(setting, "double/", variant, shape);
-    routeCase<float, std::int64_t, double, Kokkos::LayoutLeft>(
-        setting, "left/", variant, shape);
+    routeCase<float, std::int64_t, double, Kokkos::LayoutLeft>(setting, "left/",
+                                                               variant, shape);
     if constexpr (!std::is_same_v<Tokkos::KokkosExt::half_t, float>) {
       routeCase<Tokkos::KokkosExt::half_t, int, float>(setting, "half/",
                                                        variant, shape);
