@@ -126,6 +126,9 @@ template <class Logit, class Id, class Weight,
           class Layout = Kokkos::LayoutRight, class Space>
 void routeCase(const Setting<Space>& setting, const std::string& types,
                const RouterVariant& variant, const Shape& shape) {
+  const int group = shape.num_experts / variant.groups;
+  if (variant.kept_groups > 0 && shape.top_k > variant.kept_groups * group)
+    return;
   setting.run(
       "routeTopK/" + types + variant.name + '/' + shape.name(),
       [&](Numbers& numbers, Hash& hash) {

@@ -23,9 +23,9 @@ constexpr auto usage = R"(usage: tokkos_fingerprint [options]
   --instance WHICH    default or partitioned
   --graph             capture the verbs in a CUDA graph and replay it
   --case PREFIX       only the cases whose names begin so
-  --compare FILE      print nothing; exit with 1 unless every hash is in FILE
-                      and every case of FILE was run, those with 16-bit reals
-                      apart where this Kokkos has none
+  --compare FILE      print no hash; exit with 1 unless they are those of FILE
+                      and every case of FILE was run. Cases with 16-bit reals
+                      may be missing on either side.
 )";
 
 std::map<std::string, std::string> readLines(std::istream& in) {
@@ -33,6 +33,11 @@ std::map<std::string, std::string> readLines(std::istream& in) {
   for (std::string name, hash; in >> name >> hash;)
     hashes[name] = hash;
   return hashes;
+}
+
+/// Only a Kokkos with a device backend has the cases with 16-bit reals.
+bool hasShortReals(const std::string& name) {
+  return name.find("half") != std::string::npos;
 }
 
 /// The number of differences, which it names.
@@ -43,16 +48,20 @@ int compare(const std::map<std::string, std::string>& expected,
   const auto report = [&](const std::string& what) {
     if (++differences <= 20) std::cout << what << '\n';
   };
+  int unknown = 0;
   for (const auto& [name, hash] : actual)
-    if (!expected.contains(name))
+    if (!expected.contains(name) && hasShortReals(name))
+      ++unknown;
+    else if (!expected.contains(name))
       report(name + ": not in the file");
     else if (expected.at(name) != hash)
       report(name + ": expected " + expected.at(name) + ", got " + hash);
   for (const auto& [name, hash] : expected)
     if (name.starts_with(prefix) && !actual.contains(name) &&
-        name.find("half") == std::string::npos)
+        !hasShortReals(name))
       report(name + ": was not run");
-  std::cout << actual.size() << " cases, " << differences << " differences\n";
+  std::cout << actual.size() << " cases, " << differences << " differences, "
+            << unknown << " with 16-bit reals that the file does not have\n";
   return differences;
 }
 
