@@ -78,9 +78,17 @@ bool overlap(MemoryRegion a, MemoryRegion b) {
 
 }  // namespace
 
+void checkMemory(std::string_view function, std::string_view name,
+                 const MemoryRegion& region) {
+  if (region.begin != 0 || region.rows == 0 || region.row_bytes == 0) return;
+  throwInvalidArgument(function, name, "a View with memory", "a null pointer");
+}
+
 void checkDisjoint(std::string_view function, std::string_view first_name,
                    const MemoryRegion& first, std::string_view second_name,
                    const MemoryRegion& second) {
+  checkMemory(function, first_name, first);
+  checkMemory(function, second_name, second);
   if (!overlap(first, second)) return;
   throwInvalidArgument(
       function, std::string(first_name) + " and " + std::string(second_name),

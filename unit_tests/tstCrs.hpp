@@ -65,6 +65,34 @@ TEST(Crs, WithoutTokens) {
   EXPECT_EQ((std::vector<int>{0}), toVector(row_map));
 }
 
+TEST(Crs, ValuesOfAnyRealType) {
+  using Tokkos::KokkosExt::bhalf_t;
+  using Tokkos::KokkosExt::half_t;
+  const ExecutionSpace space;
+  const auto plan =
+      Tokkos::buildDispatchPlan(space, makeMatrix<int>({1, 0, 1, 1}, 2), 2);
+  const Array<int> row_map("row_map", 3), entries("entries", 4);
+  const auto test = [&](auto from, auto to) {
+    using To = decltype(to);
+    // All types hold these.
+    const std::vector<float> numbers{0.5f, -3, 0.25f, 96};
+    std::vector<decltype(from)> weights;
+    std::vector<To> expected;
+    for (const float x : numbers) {
+      weights.push_back(static_cast<decltype(from)>(x));
+      expected.push_back(static_cast<To>(x));
+    }
+    const Array<To> values("values", 4);
+    Tokkos::planToCrs(space, plan, makeMatrix(weights, 2), row_map, entries,
+                      values);
+    EXPECT_TRUE(sameBits(expected, toVector(values)));
+  };
+  test(half_t(), bhalf_t());
+  test(bhalf_t(), half_t());
+  test(bhalf_t(), double());
+  test(double(), half_t());
+}
+
 TEST(Crs, MisuseIsNamed) {
   const ExecutionSpace space;
   const auto plan =
@@ -92,6 +120,15 @@ TEST(Crs, MisuseIsNamed) {
       "Tokkos::planToCrs: values.extent(0): expected 4 or more "
       "(plan.num_tokens * plan.top_k), got 3",
       exported(weights, row_map, entries, Array<float>("values", 3)));
+  EXPECT_EQ(
+      "Tokkos::planToCrs: weights and values: expected separate memory, got "
+      "Views that share memory",
+      exported(weights, row_map, entries, Array<float>(weights.data(), 4)));
+  EXPECT_EQ(
+      "Tokkos::planToCrs: row_map and entries: expected separate memory, got "
+      "Views that share memory",
+      exported(weights, Kokkos::subview(entries, Kokkos::make_pair(0, 3)),
+               entries, values));
 }
 
 }  // namespace Test

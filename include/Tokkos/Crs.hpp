@@ -34,7 +34,8 @@ namespace Tokkos {
 /// \param entries T * K integers or more: the columns
 /// \param values T * K or more, of any of those real types: the weights. Behind
 ///   row_map(T) neither entries nor values are touched.
-/// \throws std::invalid_argument when extents do not fit
+/// \throws std::invalid_argument when extents do not fit or an output shares
+///   memory with the weights or with another output
 ///
 /// Enqueues on the instance and returns: no allocation, no synchronisation; two
 /// launches, T * K operations.
@@ -87,6 +88,11 @@ void planToCrs(const ExecutionSpace& space,
                            num_tokens * top_k, "plan.num_tokens * plan.top_k");
   Impl::checkExtentAtLeast(function, "values", 0, values.extent(0),
                            num_tokens * top_k, "plan.num_tokens * plan.top_k");
+  const Impl::NamedRegion inputs[] = {{"weights", Impl::memoryRegion(weights)}};
+  const Impl::NamedRegion outputs[] = {{"row_map", Impl::memoryRegion(row_map)},
+                                       {"entries", Impl::memoryRegion(entries)},
+                                       {"values", Impl::memoryRegion(values)}};
+  Impl::checkAllDisjoint(function, inputs, outputs);
 
   Kokkos::Profiling::ScopedRegion region(function);
   using Tokens = Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>;

@@ -346,6 +346,10 @@ void DispatchPlan<MemorySpace>::setShape(
                    "0 for no limit");
   Impl::checkRange(function, "options.alignment", options.alignment, 1, INT_MAX,
                    "");
+  Impl::checkRange(function, "options.drop", static_cast<int>(options.drop),
+                   static_cast<int>(DropPolicy::latest),
+                   static_cast<int>(DropPolicy::lowest_weight),
+                   "the values of DropPolicy");
   num_experts = num_experts_;
   if (options.experts) {
     if (options.expert_map.data() != nullptr)
@@ -486,6 +490,9 @@ void checkUpdate(const ExecutionSpace&, const DispatchPlan<MemorySpace>& plan,
     Impl::checkExtentAtLeast(function, "options.mask", 0,
                              plan.options.mask.extent(0), expert_ids.extent(0),
                              "expert_ids.extent(0)");
+  Impl::checkDisjoint(function, "expert_ids", Impl::memoryRegion(expert_ids),
+                      "plan.row_of_assignment",
+                      Impl::memoryRegion(plan.row_of_assignment));
 }
 
 template <class MemorySpace>
@@ -553,6 +560,7 @@ void updateDispatchPlan(const ExecutionSpace& space,
                     expert_ids.extent(0), "expert_ids.extent(0)");
   Impl::checkExtent(function, "weights", 1, weights.extent(1),
                     expert_ids.extent(1), "expert_ids.extent(1)");
+  Impl::checkMemory(function, "weights", Impl::memoryRegion(weights));
   Impl::updateCheckedPlan(space, plan, expert_ids, weights);
 }
 
@@ -618,6 +626,7 @@ std::string validateDispatchPlan(const ExecutionSpace& space,
                     "plan.num_tokens");
   Impl::checkExtent(function, "expert_ids", 1, expert_ids.extent(1),
                     static_cast<std::size_t>(plan.top_k), "plan.top_k");
+  Impl::checkMemory(function, "expert_ids", Impl::memoryRegion(expert_ids));
   Kokkos::Profiling::ScopedRegion region(function);
   const auto data       = Impl::planData(plan, plan.num_tokens, INT_MAX);
   std::string violation = Impl::validatePlan(space, plan, data);

@@ -50,6 +50,8 @@ inline constexpr bool is_expert_ids_v =
 /// \param expert_ids T or T x K integers
 /// \param counts E integers, overwritten: how often each expert was named
 ///
+/// \throws std::invalid_argument when memory overlaps
+///
 /// T * K atomic additions.
 template <class ExecutionSpace, class ExpertIds, class Counts>
 void countExperts(const ExecutionSpace& space, const ExpertIds& expert_ids,
@@ -69,6 +71,9 @@ void countExperts(const ExecutionSpace& space, const ExpertIds& expert_ids,
                     KokkosExt::is_accessible_v<ExecutionSpace, Counts>,
                 "Tokkos::countExperts: the execution space must reach every "
                 "View");
+  Impl::checkDisjoint("Tokkos::countExperts", "expert_ids",
+                      Impl::memoryRegion(expert_ids), "counts",
+                      Impl::memoryRegion(counts));
   Kokkos::Profiling::ScopedRegion region("Tokkos::countExperts");
   Kokkos::deep_copy(space, counts, typename Counts::value_type(0));
   if (expert_ids.size() == 0) return;
@@ -109,6 +114,9 @@ void scanCounts(const ExecutionSpace& space, const Counts& counts,
   if (offsets.extent(0) != num_experts)
     Impl::checkExtent("Tokkos::scanCounts", "offsets", 0, offsets.extent(0),
                       num_experts + 1, "counts.extent(0) + 1");
+  Impl::checkMemory("Tokkos::scanCounts", "counts", Impl::memoryRegion(counts));
+  Impl::checkMemory("Tokkos::scanCounts", "offsets",
+                    Impl::memoryRegion(offsets));
   Kokkos::Profiling::ScopedRegion region("Tokkos::scanCounts");
   if (offsets.extent(0) == 0) return;
   Kokkos::parallel_scan(
@@ -179,8 +187,13 @@ void permuteByExpert(const ExecutionSpace& space, const Source& source,
   if constexpr (Source::rank() == 2)
     Impl::checkExtent(function, "destination", 1, destination.extent(1),
                       source.extent(1), "source.extent(1)");
-  Impl::checkDisjoint(function, "source", Impl::memoryRegion(source),
-                      "destination", Impl::memoryRegion(destination));
+  const Impl::NamedRegion inputs[] = {
+      {"source", Impl::memoryRegion(source)},
+      {"expert_ids", Impl::memoryRegion(expert_ids)}};
+  const Impl::NamedRegion outputs[] = {
+      {"destination", Impl::memoryRegion(destination)},
+      {"offsets", Impl::memoryRegion(offsets)}};
+  Impl::checkAllDisjoint(function, inputs, outputs);
 
   Kokkos::Profiling::ScopedRegion region(function);
   if (expert_ids.size() == 0) return;

@@ -11,6 +11,15 @@ using Matrix = Kokkos::View<T**, Kokkos::LayoutRight, Kokkos::HostSpace>;
 template <class T>
 using Array = Kokkos::View<T*, Kokkos::HostSpace>;
 
+/// A memory space that no host thread reaches, whatever Kokkos was built with.
+struct Elsewhere {
+  using memory_space    = Elsewhere;
+  using execution_space = Space;
+  using device_type     = Kokkos::Device<Space, Elsewhere>;
+  using size_type       = std::size_t;
+  static constexpr const char* name() { return "Elsewhere"; }
+};
+
 void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
   const Space space;
   const Matrix<float> reals;
@@ -61,5 +70,11 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
 #elif CASE == 17
   Tokkos::combineGradient(space, plan, reals, reals, reals,
                           Matrix<const float>(), reals);
+#elif CASE == 18
+  Tokkos::planToCrs(space, plan, reals, ids, Array<int>(), Array<float>());
+#elif CASE == 19
+  Tokkos::DispatchPlan<Elsewhere>(space, 3, 2, 4);
+#elif CASE == 20
+  Tokkos::updateDispatchPlan(space, writable, ids, Array<float>());
 #endif
 }

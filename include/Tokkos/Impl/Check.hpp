@@ -50,23 +50,31 @@ template <class View>
 MemoryRegion memoryRegion(const View& view) {
   static_assert(View::rank() == 1 || View::rank() == 2);
   constexpr std::size_t size = sizeof(typename View::value_type);
-  MemoryRegion region{reinterpret_cast<std::uintptr_t>(view.data()), 1,
-                      view.span() * size, 0};
-  if (view.size() == 0) region.row_bytes = 0;
-  if constexpr (View::rank() == 2) {
-    if (view.size() == 0) return region;
-    const int outer = view.stride(0) >= view.stride(1) ? 0 : 1;
-    const std::size_t run =
-        (view.extent(1 - outer) - 1) * view.stride(1 - outer);
+  MemoryRegion region{reinterpret_cast<std::uintptr_t>(view.data()), 1, 0, 0};
+  // Not view.size(), which may be 0 where only the memory is missing.
+  for (std::size_t d = 0; d < View::rank(); ++d)
+    if (view.extent(d) == 0) return region;
+  const auto last = [&](int d) {
+    return (view.extent(d) - 1) * view.stride(d);
+  };
+  if constexpr (View::rank() == 1) {
+    region.row_bytes = (last(0) + 1) * size;
+  } else {
+    const int outer  = view.stride(0) >= view.stride(1) ? 0 : 1;
     region.rows      = view.extent(outer);
     region.stride    = view.stride(outer) * size;
-    region.row_bytes = (run + 1) * size;
+    region.row_bytes = (last(1 - outer) + 1) * size;
   }
   return region;
 }
 
-/// The two arguments must not share a byte. Two windows of columns of one
-/// matrix are told apart; of other interleaved Views the whole span counts.
+/// A View that has elements must have memory too.
+void checkMemory(std::string_view function, std::string_view name,
+                 const MemoryRegion& region);
+
+/// Both arguments have memory, and must not share a byte. Two windows of
+/// columns of one matrix are told apart; of other interleaved Views the whole
+/// span counts.
 void checkDisjoint(std::string_view function, std::string_view first_name,
                    const MemoryRegion& first, std::string_view second_name,
                    const MemoryRegion& second);

@@ -59,12 +59,12 @@ struct ConvertRows {
                                         std::int64_t i) const {
     Pack<To, length> result;
     if constexpr (length == 1) {
-      result.value[0] = static_cast<To>(*tokens.at(token, i));
+      result.value[0] = convertReal<To>(*tokens.at(token, i));
     } else {
       const auto source =
           KokkosExt::loadStreaming(tokens.template pack<length>(token, i));
       for (int j = 0; j < length; ++j)
-        result.value[j] = static_cast<To>(source.value[j]);
+        result.value[j] = convertReal<To>(source.value[j]);
     }
     return result;
   }
@@ -114,7 +114,7 @@ struct ConvertRowsHost {
   void convert(int token, std::int64_t begin, std::int64_t length) const {
     To piece[piece_length];
     for (std::int64_t i = 0; i < length; ++i)
-      piece[i] = static_cast<To>(*tokens.at(token, begin + i));
+      piece[i] = convertReal<To>(*tokens.at(token, begin + i));
     const int* const rows =
         maps.row_of_assignment + std::int64_t(token) * maps.top_k;
     for (int k = 0; k < maps.top_k; ++k) {

@@ -4,6 +4,8 @@
 #ifndef TOKKOS_IMPL_CRSKERNELS_HPP
 #define TOKKOS_IMPL_CRSKERNELS_HPP
 
+#include <Tokkos/Impl/ElementRows.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <cstdint>
@@ -48,7 +50,7 @@ struct FillCrsEntries {
       if (rows[k] < 0) continue;
       entries(next) = static_cast<typename Entries::value_type>(rows[k]);
       values(next) =
-          static_cast<typename Values::value_type>(weights(token, k));
+          convertReal<typename Values::value_type>(weights(token, k));
       ++next;
     }
   }

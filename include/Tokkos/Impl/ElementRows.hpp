@@ -27,6 +27,17 @@ struct alignas(bytes < 16 ? bytes : 16) RawPack {
   std::uint32_t word[bytes / 4];
 };
 
+/// A real number in another type. The two types of 16 bits know each other
+/// through float only, which holds every number of both.
+template <class To, class From>
+KOKKOS_FORCEINLINE_FUNCTION To convertReal(const From& number) {
+  constexpr bool both_short = sizeof(To) == 2 && sizeof(From) == 2;
+  if constexpr (both_short && !std::is_same_v<To, From>)
+    return static_cast<To>(static_cast<float>(number));
+  else
+    return static_cast<To>(number);
+}
+
 template <class T>
 struct ElementRows {
   T* data;

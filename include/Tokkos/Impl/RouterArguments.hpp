@@ -34,8 +34,9 @@ template <class View>
 void checkOptionalExtent(std::string_view function, std::string_view name,
                          const View& view, std::size_t expected,
                          std::string_view meaning) {
-  if (view.data() != nullptr || view.extent(0) != 0)
-    checkExtent(function, name, 0, view.extent(0), expected, meaning);
+  if (view.data() == nullptr && view.extent(0) == 0) return;
+  checkExtent(function, name, 0, view.extent(0), expected, meaning);
+  checkMemory(function, name, memoryRegion(view));
 }
 
 template <class Options>
@@ -98,6 +99,13 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
                       "logits.extent(1)");
   checkOptionalExtent(function, "options.expert_scale", options.expert_scale,
                       logits.extent(1), "logits.extent(1)");
+  checkRange(function, "options.score", static_cast<int>(options.score),
+             static_cast<int>(Score::softmax),
+             static_cast<int>(Score::identity), "the values of Score");
+  checkRange(
+      function, "options.group_score", static_cast<int>(options.group_score),
+      static_cast<int>(GroupScore::maximum),
+      static_cast<int>(GroupScore::sum_of_best), "the values of GroupScore");
   checkNumber(function, "options.soft_cap", options.soft_cap, 0,
               "a finite number of 0 or more");
   checkNumber(function, "options.floor", options.floor, 0,
