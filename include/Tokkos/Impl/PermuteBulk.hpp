@@ -99,12 +99,9 @@ struct PermuteBulk {
   }
 };
 
-/// From so many tokens on every multiprocessor has several to move.
-inline constexpr int many_tokens = 1024;
-
 /// The engine moves multiples of 16 bytes between multiples of 16. It takes
-/// longer to start than threads do, which shows with few tokens, and where many
-/// have few rows; below some hundred bytes a row its teams would have too
+/// longer to start than threads do, which shows with few tokens and with few
+/// rows of a token; below some hundred bytes a row its teams would have too
 /// little to do.
 template <class ExecutionSpace>
 bool canPermuteInBulk(const RowShape& shape, const RowMaps& maps) {
@@ -114,8 +111,7 @@ bool canPermuteInBulk(const RowShape& shape, const RowMaps& maps) {
   return KokkosExt::BulkCopy<ExecutionSpace>::is_available &&
          shape.word_bytes == 16 && shape.words_of_element == 0 &&
          shape.rowBytes() >= least_row_bytes && shape.rowBytes() <= INT_MAX &&
-         maps.num_tokens >= least_tokens &&
-         (maps.top_k >= least_rows || maps.num_tokens < many_tokens);
+         maps.num_tokens >= least_tokens && maps.top_k >= least_rows;
 }
 
 /// pre-condition: canPermuteInBulk<ExecutionSpace>(shape, maps)
@@ -126,14 +122,15 @@ void permuteInBulk(const char* label, const ExecutionSpace& space,
                    const RowMaps& maps) {
   if constexpr (KokkosExt::BulkCopy<ExecutionSpace>::is_available) {
     using Kernel = PermuteBulk<ExecutionSpace, padded>;
-    // Whole rows where there are many; shorter parts where the time is that of
-    // one token.
-    const int longest    = maps.num_tokens < many_tokens
-                               ? Kernel::max_part_bytes / 4
-                               : Kernel::max_part_bytes;
-    const auto row_bytes = static_cast<int>(shape.rowBytes());
-    const int parts      = (row_bytes - 1) / longest + 1;
-    const int part_bytes = ((row_bytes - 1) / parts + 16) / 16 * 16;
+    // Whole rows where there are tokens enough to keep every multiprocessor
+    // busy with some; shorter parts where the time is that of one token.
+    constexpr int enough_tokens = 1024;
+    const int longest           = maps.num_tokens < enough_tokens
+                                      ? Kernel::max_part_bytes / 4
+                                      : Kernel::max_part_bytes;
+    const auto row_bytes        = static_cast<int>(shape.rowBytes());
+    const int parts             = (row_bytes - 1) / longest + 1;
+    const int part_bytes        = ((row_bytes - 1) / parts + 16) / 16 * 16;
     KokkosExt::launchTeams(
         label, space, maps.numPaddingTeams() + maps.num_tokens * parts,
         Kernel::team_size, Kernel::scratchBytes(part_bytes),
