@@ -52,7 +52,7 @@ template <class MemorySpace = Kokkos::DefaultExecutionSpace::memory_space>
 struct LoadBalance {
   static_assert(Kokkos::is_memory_space_v<MemorySpace>,
                 "Tokkos::LoadBalance: MemorySpace must be a memory space");
-  using memory_space = MemorySpace;
+  using memory_space = MemorySpace;  ///< of all arrays
 
   LoadBalance() = default;
 
@@ -64,16 +64,20 @@ struct LoadBalance {
   Kokkos::View<int*, MemorySpace> counts;         ///< E: c
   Kokkos::View<double*, MemorySpace> fractions;   ///< E: f
   Kokkos::View<double*, MemorySpace> importance;  ///< E: I
+  /// The numbers that are there once.
   Kokkos::View<LoadBalanceResults, MemorySpace> results;
 
-  int max_tokens  = 0;
+  int max_tokens  = 0;  ///< that an update may have
   int num_tokens  = 0;  ///< of the last update, the masked ones too
-  int num_experts = 0;
+  int num_experts = 0;  ///< E
 
-  /// Work arrays: of every token the softmax's maximum and denominator; sums by
-  /// tile of tokens and expert, and their totals.
-  Kokkos::View<double*, MemorySpace> maxima, denominators;
+  /// Work array: the maximum of every token's softmax.
+  Kokkos::View<double*, MemorySpace> maxima;
+  /// Work array: the denominator of every token's softmax.
+  Kokkos::View<double*, MemorySpace> denominators;
+  /// Work array: sums by tile of tokens and expert.
   Kokkos::View<double**, Kokkos::LayoutRight, MemorySpace> tile_sums;
+  /// Work array: their totals.
   Kokkos::View<double*, MemorySpace> totals;
 };
 
@@ -248,9 +252,9 @@ void updateLoadBalance(
 
 /// How much each loss counts.
 struct LossFactors {
-  double load_balancing = 0;
-  double z              = 0;
-  double importance     = 0;
+  double load_balancing = 0;  ///< that of load_balancing_loss
+  double z              = 0;  ///< that of z_loss
+  double importance     = 0;  ///< that of importance_loss
 };
 
 /// The gradient of load_balancing * load_balancing_loss + z * z_loss +

@@ -37,6 +37,7 @@ struct RouterOptions {
   /// of the experts is that of the logits, also where the cap makes two equal.
   double soft_cap = 0;
 
+  /// The function that makes a weight of a logit.
   Score score = Score::softmax;
 
   /// One value an expert, added to its score for the selection alone: the
@@ -46,25 +47,28 @@ struct RouterOptions {
   /// The experts stand in `groups` groups of E / groups neighbours each, and
   /// only those of the best kept_groups can be chosen; of equal groups the
   /// lower. kept_groups = 0 or kept_groups = groups: all of them.
-  int groups             = 1;
-  int kept_groups        = 0;
+  int groups = 1;
+  /// So many groups keep their experts.
+  int kept_groups = 0;
+  /// What groups are compared by.
   GroupScore group_score = GroupScore::maximum;
 
   /// Divide the weights of a token by max(their sum, floor) + epsilon, or set
   /// them to 0 when that is 0.
   bool normalize = false;
-  double floor   = 0;
-  double epsilon = 0;
+  double floor   = 0;  ///< the least that a sum counts as
+  double epsilon = 0;  ///< what is added to the sum
 
   /// Then multiply the weights by this, and each by the value of its expert.
-  double scale                                         = 1;
+  double scale = 1;
+  /// One value an expert. Empty: no further scale.
   Kokkos::View<const float*, MemorySpace> expert_scale = {};
 
   /// Shared experts: every token's last columns name the experts E, E + 1, ...
   /// with this weight, which takes no part in the normalisation. The plan then
   /// has E + num_shared_experts experts.
   int num_shared_experts = 0;
-  double shared_weight   = 1;
+  double shared_weight   = 1;  ///< that of every shared expert
 };
 
 }  // namespace Tokkos
