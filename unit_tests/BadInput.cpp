@@ -4,7 +4,7 @@
 #include <Kokkos_Core.hpp>
 
 namespace Test {
-using ExecutionSpace = Kokkos::DefaultHostExecutionSpace;
+using ExecutionSpace = Kokkos::DefaultExecutionSpace;
 }
 
 #include "TestSupport.hpp"
@@ -206,6 +206,198 @@ void routing(Table& table) {
                   return routed(logits) == routed(strided.view()) &&
                          strided.surroundingsUntouched();
                 });
+}
+
+void routingGradient(Table& table) {
+  const Example x;
+  const auto logits   = Example::rows(x.T, x.E),
+             gradient = Example::rows(x.T, x.E);
+  table.section("routeTopKGradient");
+  const auto rejects =
+      [&](const char* misuse, const auto& l, const auto& i, const auto& w,
+          const auto& g,
+          const Tokkos::RouterOptions<MemorySpace>& options = {}) {
+        table.rejects(misuse, [&] {
+          Tokkos::routeTopKGradient(x.space, l, i, w, g, options);
+        });
+      };
+  rejects("expert_ids for another number of tokens", logits,
+          Matrix<int>("i", 2, 2), x.weights, gradient);
+  rejects("weights_gradient for another number of tokens", logits, x.ids,
+          Example::rows(4, 2), gradient);
+  rejects("weights_gradient for another K", logits, x.ids, Example::rows(3, 3),
+          gradient);
+  rejects("logits_gradient for another number of tokens", logits, x.ids,
+          x.weights, Example::rows(2, 4));
+  rejects("logits_gradient for another E", logits, x.ids, x.weights,
+          Example::rows(3, 5));
+  rejects("K > E", logits, Matrix<int>("i", 3, 5), Example::rows(3, 5),
+          gradient);
+  rejects("K = 0", logits, Matrix<int>("i", 3, 0), Example::rows(3, 0),
+          gradient);
+  rejects("E = 0", Example::rows(3, 0), x.ids, x.weights, Example::rows(3, 0));
+  rejects("logits without memory", Example::nullRows(3, 4), x.ids, x.weights,
+          gradient);
+  rejects("expert_ids without memory", logits, null<Matrix<int>>(3, 2),
+          x.weights, gradient);
+  rejects("weights_gradient without memory", logits, x.ids,
+          Example::nullRows(3, 2), gradient);
+  rejects("logits_gradient without memory", logits, x.ids, x.weights,
+          Example::nullRows(3, 4));
+  rejects("logits_gradient in the logits' memory", logits, x.ids, x.weights,
+          logits);
+  rejects("logits_gradient in the weights' gradient", logits, x.ids,
+          Matrix<float>(gradient.data() + 2, 3, 2), gradient);
+  rejects("a mask for other tokens", logits, x.ids, x.weights, gradient,
+          {.mask = Array<bool>("mask", 4)});
+  rejects("groups that do not divide E", logits, x.ids, x.weights, gradient,
+          {.groups = 3});
+  rejects("floor of NaN", logits, x.ids, x.weights, gradient, {.floor = nan});
+  const auto differentiated = [&](const auto& ids) {
+    Kokkos::deep_copy(gradient, nan_f);
+    Tokkos::routeTopKGradient(x.space, logits, ids, x.weights, gradient);
+    x.space.fence();
+    return toVector(gradient);
+  };
+  table.accepts("ids out of range, of any value", "no gradient: zeros", [&] {
+    constexpr int least = std::numeric_limits<int>::min();
+    constexpr int most  = std::numeric_limits<int>::max();
+    return all(
+        differentiated(makeMatrix<int>({-1, 4, least, 5, most, 1000}, x.K)),
+        0.0f);
+  });
+  table.accepts("logits that are all NaN", "zeros", [&] {
+    Kokkos::deep_copy(logits, nan_f);
+    return all(differentiated(x.ids), 0.0f);
+  });
+  table.accepts("logits that are all -infinity", "zeros", [&] {
+    Kokkos::deep_copy(logits, -infinity_f);
+    return all(differentiated(x.ids), 0.0f);
+  });
+  table.accepts("T = 0", "nothing", [&] {
+    Tokkos::routeTopKGradient(x.space, Example::rows(0, 4),
+                              Matrix<int>("i", 0, 2), Example::rows(0, 2),
+                              Example::rows(0, 4));
+    return true;
+  });
+  table.accepts("Views of any layout and stride", "as with contiguous ones",
+                [&] {
+                  fromVector(logits, Random().reals<float>(logits.size()));
+                  StridedMatrix<float> strided(3, 4, 2, 9, 3);
+                  Tokkos::routeTopKGradient(x.space, logits, x.ids, x.weights,
+                                            strided.view());
+                  x.space.fence();
+                  return strided.get() == differentiated(x.ids) &&
+                         strided.surroundingsUntouched();
+                });
+}
+
+void balancing(Table& table) {
+  const Example x;
+  const ExecutionSpace& space = x.space;
+  using Balance               = Tokkos::LoadBalance<MemorySpace>;
+  const std::size_t T = Example::T, E = Example::E;
+  table.section("LoadBalance");
+  table.rejects("max_tokens below 0", [&] { Balance(space, -1, 4); });
+  table.rejects("max_tokens past 2^31 - 1",
+                [&] { Balance(space, std::int64_t(1) << 31, 4); });
+  table.rejects("E = 0", [&] { Balance(space, 3, 0); });
+  table.rejects("E below 0", [&] { Balance(space, 3, -4); });
+
+  Balance balance(space, Example::T, int(E));
+  const auto logits = Example::rows(T, E), gradient = Example::rows(T, E);
+  table.section("updateLoadBalance");
+  const auto rejects =
+      [&](const char* misuse, Balance b, const auto& l, const auto& i,
+          const Kokkos::View<const bool*, MemorySpace>& mask = {}) {
+        table.rejects(misuse, [&, b]() mutable {
+          Tokkos::updateLoadBalance(space, b, l, i, mask);
+        });
+      };
+  rejects("arrays that were never made", Balance(), logits, x.ids);
+  rejects("more tokens than they were made for", balance,
+          Example::rows(T + 1, E), Matrix<int>("i", T + 1, 2));
+  rejects("logits for another E", balance, Example::rows(T, E + 1), x.ids);
+  rejects("expert_ids for another number of tokens", balance, logits,
+          Matrix<int>("i", T - 1, 2));
+  rejects("a mask for other tokens", balance, logits, x.ids,
+          Array<bool>("mask", T + 1));
+  rejects("logits without memory", balance, Example::nullRows(T, E), x.ids);
+  rejects("expert_ids without memory", balance, logits,
+          null<Matrix<int>>(T, 2));
+  const auto update = [&](const auto& ids) {
+    Tokkos::updateLoadBalance(space, balance, logits, ids);
+    space.fence();
+    return toVector(balance.results)[0];
+  };
+  table.accepts("ids out of range, of any value", "not counted", [&] {
+    constexpr int least = std::numeric_limits<int>::min();
+    constexpr int most  = std::numeric_limits<int>::max();
+    return update(makeMatrix<int>({-1, 4, least, 3, most, 1000}, 2))
+                   .num_assignments == 1 &&
+           toVector(balance.counts) == std::vector<int>{0, 0, 0, 1};
+  });
+  table.accepts("logits that are all NaN",
+                "no token takes part; losses of logits are 0", [&] {
+                  Kokkos::deep_copy(logits, nan_f);
+                  const auto results = update(x.ids);
+                  return results.num_tokens == 0 && results.z_loss == 0 &&
+                         results.load_balancing_loss == 0 &&
+                         results.importance_loss == 0;
+                });
+  table.accepts("T = 0", "zeros", [&] {
+    Tokkos::updateLoadBalance(space, balance, Example::rows(0, E),
+                              Matrix<int>("i", 0, 2));
+    space.fence();
+    return all(toVector(balance.fractions), 0.0) &&
+           toVector(balance.results)[0].num_assignments == 0;
+  });
+
+  table.section("loadBalanceGradient");
+  update(x.ids);
+  const auto refused = [&](const char* misuse, const Balance& b, const auto& l,
+                           const auto& g) {
+    table.rejects(
+        misuse, [&] { Tokkos::loadBalanceGradient(space, b, l, {.z = 1}, g); });
+  };
+  refused("arrays that were never made", Balance(), logits, gradient);
+  refused("another number of tokens than the last update", balance,
+          Example::rows(T - 1, E), Example::rows(T - 1, E));
+  refused("logits for another E", balance, Example::rows(T, E - 1), gradient);
+  refused("logits_gradient for another number of tokens", balance, logits,
+          Example::rows(T + 1, E));
+  refused("logits_gradient for another E", balance, logits,
+          Example::rows(T, E - 1));
+  refused("logits_gradient in the logits' memory", balance, logits, logits);
+  refused("logits without memory", balance, Example::nullRows(T, E), gradient);
+  refused("logits_gradient without memory", balance, logits,
+          Example::nullRows(T, E));
+  table.accepts("logits that are all NaN", "zeros", [&] {
+    Kokkos::deep_copy(gradient, nan_f);
+    Tokkos::loadBalanceGradient(space, balance, logits,
+                                {.load_balancing = 1, .z = 1, .importance = 1},
+                                gradient);
+    space.fence();
+    return all(toVector(gradient), 0.0f);
+  });
+
+  table.section("updateRouterBias");
+  const Array<float> bias("bias", E);
+  const auto moved = [&](const char* misuse, const auto& counts, double speed,
+                         const auto& b) {
+    table.rejects(misuse,
+                  [&] { Tokkos::updateRouterBias(space, counts, speed, b); });
+  };
+  moved("E = 0", Array<int>("counts", 0), 0.001, Array<float>("bias", 0));
+  moved("a bias for another E", balance.counts, 0.001,
+        Array<float>("bias", E + 1));
+  moved("a speed of NaN", balance.counts, nan, bias);
+  moved("an infinite speed", balance.counts,
+        std::numeric_limits<double>::infinity(), bias);
+  moved("counts without memory", null<Array<int>>(E), 0.001, bias);
+  moved("a bias without memory", balance.counts, 0.001, null<Array<float>>(E));
+  moved("a bias in the counts' memory",
+        Array<int>(reinterpret_cast<int*>(bias.data()), E), 0.001, bias);
 }
 
 void planning(Table& table) {
@@ -712,6 +904,8 @@ no plan, or the one that was to be replaced is as it was
 int run(bool write, const std::string& path, const std::string& list) {
   Table table;
   routing(table);
+  routingGradient(table);
+  balancing(table);
   planning(table);
   moving(table);
   summing(table);

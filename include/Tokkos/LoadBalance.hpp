@@ -7,6 +7,7 @@
 #include <Tokkos/Impl/Check.hpp>
 #include <Tokkos/Impl/LoadBalanceKernels.hpp>
 #include <Tokkos/Impl/RouteTopK.hpp>
+#include <Tokkos/Impl/RouterArguments.hpp>
 #include <Tokkos/KokkosExt/Launch.hpp>
 #include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
@@ -136,6 +137,7 @@ void checkLoadBalance(const std::string& function,
   checkExtent(function, "logits", 1, logits.extent(1),
               static_cast<std::size_t>(balance.num_experts),
               "balance.num_experts");
+  checkMemory(function, "logits", memoryRegion(logits));
 }
 
 template <class MemorySpace, class Logits>
@@ -207,9 +209,9 @@ void updateLoadBalance(
   Impl::checkLoadBalance<ExecutionSpace>(function, balance, logits);
   Impl::checkExtent(function, "expert_ids", 0, expert_ids.extent(0),
                     logits.extent(0), "logits.extent(0)");
-  if (mask.extent(0) != 0)
-    Impl::checkExtent(function, "mask", 0, mask.extent(0), logits.extent(0),
-                      "logits.extent(0)");
+  Impl::checkMemory(function, "expert_ids", Impl::memoryRegion(expert_ids));
+  Impl::checkOptionalExtent(function, "mask", mask, logits.extent(0),
+                            "logits.extent(0)");
 
   Kokkos::Profiling::ScopedRegion region(function);
   using Logit           = typename Logits::non_const_value_type;
@@ -315,7 +317,8 @@ void loadBalanceGradient(const ExecutionSpace& space,
 /// \param counts E integers, as countExperts or a plan gives them
 /// \param speed a finite number; DeepSeek-V3 took 0.001
 /// \param bias E; float. Updated: RouterOptions::bias of the next step.
-/// \throws std::invalid_argument when extents do not fit or speed is not finite
+/// \throws std::invalid_argument when extents do not fit, memory overlaps or
+///   speed is not finite
 ///
 /// Enqueues on the instance and returns: no allocation, no synchronisation, one
 /// launch; can be captured in a CUDA graph.
@@ -343,6 +346,8 @@ void updateRouterBias(const ExecutionSpace& space, const Counts& counts,
                    INT_MAX - 1024, "the number of experts");
   Impl::checkExtent(function, "bias", 0, bias.extent(0), counts.extent(0),
                     "counts.extent(0)");
+  Impl::checkDisjoint(function, "counts", Impl::memoryRegion(counts), "bias",
+                      Impl::memoryRegion(bias));
   if (!std::isfinite(speed))
     Impl::throwInvalidArgument(function, "speed", "a finite number",
                                std::to_string(speed));

@@ -4,14 +4,18 @@
 #ifndef TOKKOS_FINGERPRINT_HPP
 #define TOKKOS_FINGERPRINT_HPP
 
+#include <Tokkos/KokkosExt/Types.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <ostream>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -19,6 +23,13 @@
 // What every part of the fingerprint needs: numbers and hashes that are the
 // same on every platform, a way to run the verbs, and the list of backends.
 namespace Fingerprint {
+
+using Tokkos::KokkosExt::bhalf_t;
+using Tokkos::KokkosExt::half_t;
+
+/// Where no backend has 16-bit reals Kokkos makes them float; the cases with
+/// them, which have `half` in their names, are left out there.
+inline constexpr bool has_half = !std::is_same_v<half_t, float>;
 
 /// FNV-1a with 64 bits (Fowler, Noll, Vo, 1991), over the bytes of values.
 class Hash {

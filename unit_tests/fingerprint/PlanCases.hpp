@@ -8,9 +8,18 @@
 
 #include <Tokkos/Crs.hpp>
 #include <Tokkos/DispatchPlan.hpp>
+#include <Tokkos/Impl/PlanTeam.hpp>
+#include <Tokkos/Impl/PlanTiles.hpp>
+#include <Tokkos/Impl/PlanUpdate.hpp>
+#include <Tokkos/KokkosExt/Subgroup.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/Stages.hpp>
 
+#include <cstdint>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 namespace Fingerprint {
 
@@ -189,6 +198,124 @@ void planCase(const Setting<Space>& setting, const std::string& kind,
               });
 }
 
+/// A plan made again and again, in every way to cut it into tiles and teams
+/// that the backend has, whatever the library would choose: all make what it
+/// makes.
+template <class Space>
+class Tilings {
+ public:
+  Tilings(const Setting<Space>& setting, PreparedPlan<Space>& prepared)
+      : m_setting(setting), m_prepared(prepared) {
+    setting.launch([&] { prepared.reset(); },
+                   [&] { prepared.update(setting.space); });
+    m_expected = hashOfPlan();
+    // The table has room for the tiles of the library alone.
+    auto& plan = prepared.plan;
+    plan.tile_table =
+        Kokkos::View<int**, Kokkos::LayoutRight, typename Space::memory_space>(
+            "table", static_cast<std::size_t>(numAssignments()),
+            Tokkos::Impl::PlanData::tableStride(plan.num_experts));
+  }
+
+  std::uint64_t hash() const { return m_expected; }
+
+  void expectAllEqual() {
+    for (const int team_size : teamSizes())
+      for (const int tile_length : {3, 64, 1000, 6000})
+        expectEqual("any", team_size, tile_length,
+                    [&](const auto& keys, const auto& plan) {
+                      Tokkos::Impl::updatePlanTeam(m_setting.space, keys, plan,
+                                                   team_size);
+                    });
+    if constexpr (lanes >= 32) {
+      for (const int items : {1, 4, 8})
+        for (const int team_size : {128, 256, 512})
+          scratchTiles({team_size, items});
+    }
+  }
+
+ private:
+  static constexpr int lanes = Tokkos::KokkosExt::Subgroup<Space>::lanes;
+
+  std::vector<int> teamSizes() const {
+    if (!Tokkos::KokkosExt::is_host_execution_space_v<Space>)
+      return {32, 128, 512, 1024};
+    std::vector<int> sizes;
+    for (int size = 1; size <= m_setting.space.concurrency(); ++size)
+      sizes.push_back(size);
+    return sizes;
+  }
+
+  int numAssignments() const {
+    return m_prepared.shape.num_tokens * m_prepared.shape.top_k;
+  }
+
+  Tokkos::Impl::PlanData data(int tile_length) const {
+    const auto& plan = m_prepared.plan;
+    return Tokkos::Impl::planData(plan, plan.num_tokens, tile_length);
+  }
+
+  /// The algorithms whose teams keep their assignments in scratch memory.
+  void scratchTiles(const Tokkos::Impl::TileShape& shape) {
+    using namespace Tokkos::Impl;
+    const auto& space = m_setting.space;
+    const TeamLimits limits{lanes, Tokkos::KokkosExt::maxTeamScratch(space)};
+    const auto fits = [&](int tile_length, bool single) {
+      return fitsIntoScratch<PlanKeys<int>>(shape, data(tile_length), limits,
+                                            single);
+    };
+    const int n = numAssignments();
+    if (n <= shape.passLength() && fits(n, true))
+      expectEqual("single", shape.team_size, n,
+                  [&](const auto& keys, const auto& plan) {
+                    updatePlanSingleTile(space, keys, plan, shape);
+                  });
+    if (shape.items == 1) return;
+    for (const int length : {shape.passLength(), 3 * shape.passLength()})
+      if (fits(length, false))
+        expectEqual("many", shape.team_size, length,
+                    [&](const auto& keys, const auto& plan) {
+                      updatePlanTiles(space, keys, plan, shape);
+                    });
+  }
+
+  template <class Update>
+  void expectEqual(const char* algorithm, int team_size, int tile_length,
+                   const Update& update) {
+    const auto keys = Tokkos::Impl::planKeys(m_prepared.plan, m_prepared.ids);
+    m_setting.launch([&] { m_prepared.reset(); },
+                     [&] { update(keys, data(tile_length)); });
+    if (hashOfPlan() != m_expected)
+      throw std::runtime_error("another plan from the algorithm for " +
+                               std::string(algorithm) + " tiles, teams of " +
+                               std::to_string(team_size) + ", tiles of " +
+                               std::to_string(tile_length));
+  }
+
+  std::uint64_t hashOfPlan() const {
+    Hash hash;
+    hashPlan(hash, m_prepared.plan);
+    return hash.value();
+  }
+
+  const Setting<Space>& m_setting;
+  PreparedPlan<Space>& m_prepared;
+  std::uint64_t m_expected;
+};
+
+template <class Space>
+void tilingsCase(const Setting<Space>& setting, const Variant& variant,
+                 const Shape& shape) {
+  setting.run("tilings/" + std::string(variant.name) + '/' + shape.name(),
+              [&](Numbers& numbers, Hash& hash) {
+                PreparedPlan<Space> prepared(setting.space, variant, shape,
+                                             numbers);
+                Tilings<Space> tilings(setting, prepared);
+                tilings.expectAllEqual();
+                hash.add(std::vector<std::uint64_t>{tilings.hash()});
+              });
+}
+
 template <class Value, class Space>
 void crsCase(const Setting<Space>& setting, const std::string& kind,
              const Variant& variant, const Shape& shape) {
@@ -265,6 +392,11 @@ void runPlanCases(const Setting<Space>& setting) {
                                                      shape, true);
     planCase<Ids>(setting, "fewer_tokens/", variant, shape, false, 1000);
   }
+  for (const char* const name :
+       {"plain", "mask", "map", "latest", "range_latest_alignment"})
+    for (const Shape s : {Shape{60, 2, 8}, Shape{1000, 2, 20},
+                          Shape{500, 4, 300}, Shape{6000, 4, 100}})
+      tilingsCase(setting, variant(name), s);
   for (const char* const name :
        {"plain", "latest", "map_lowest_weight_alignment"}) {
     crsCase<float>(setting, "", variant(name), {0, 2, 4});

@@ -7,13 +7,15 @@
 #include "Fingerprint.hpp"
 #include "PlanCases.hpp"
 
-#include <Tokkos/KokkosExt/Types.hpp>
+#include <Tokkos/Gradients.hpp>
 #include <Tokkos/LoadBalance.hpp>
 #include <Tokkos/Router.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace Fingerprint {
 
@@ -122,13 +124,18 @@ auto makeRouterOptions(const RouterVariant& v, const Shape& shape,
   return options;
 }
 
+/// Whether enough experts are left to choose from.
+inline bool fits(const RouterVariant& variant, const Shape& shape) {
+  return variant.kept_groups == 0 ||
+         shape.top_k * variant.groups <=
+             variant.kept_groups * shape.num_experts;
+}
+
 template <class Logit, class Id, class Weight,
           class Layout = Kokkos::LayoutRight, class Space>
 void routeCase(const Setting<Space>& setting, const std::string& types,
                const RouterVariant& variant, const Shape& shape) {
-  const int group = shape.num_experts / variant.groups;
-  if (variant.kept_groups > 0 && shape.top_k > variant.kept_groups * group)
-    return;
+  if (!fits(variant, shape)) return;
   setting.run(
       "routeTopK/" + types + variant.name + '/' + shape.name(),
       [&](Numbers& numbers, Hash& hash) {
@@ -153,17 +160,64 @@ void routeCase(const Setting<Space>& setting, const std::string& types,
       });
 }
 
-template <class Space>
-void loadBalanceCase(const Setting<Space>& setting, const Shape& shape) {
-  setting.run("loadBalance/" + shape.name(), [&](Numbers& numbers, Hash& hash) {
-    const Matrix<float, Space> logits("logits", shape.num_tokens,
+/// The payload of a NaN is the processor's affair.
+template <class Real>
+std::vector<Real> withOneNaN(std::vector<Real> values) {
+  for (Real& x : values)
+    if (std::isnan(static_cast<double>(x)))
+      x = static_cast<Real>(std::numeric_limits<float>::quiet_NaN());
+  return values;
+}
+
+template <class Logit, class Id, class Weight, class Gradient, class Space>
+void routeGradientCase(const Setting<Space>& setting, const std::string& types,
+                       const RouterVariant& variant, const Shape& shape) {
+  if (!fits(variant, shape)) return;
+  setting.run(
+      "routeTopKGradient/" + types + variant.name + '/' + shape.name(),
+      [&](Numbers& numbers, Hash& hash) {
+        const auto options = makeRouterOptions<Space>(variant, shape, numbers);
+        const int columns  = shape.top_k + variant.num_shared_experts;
+        const Matrix<Logit, Space> logits("logits", shape.num_tokens,
+                                          shape.num_experts);
+        const Matrix<Id, Space> ids("ids", shape.num_tokens, columns);
+        const Matrix<Weight, Space> weights("weights", shape.num_tokens,
+                                            columns),
+            weights_gradient("weights_gradient", shape.num_tokens, columns);
+        const Matrix<Gradient, Space> gradient("gradient", shape.num_tokens,
+                                               shape.num_experts);
+        fillLogits(logits, numbers);
+        fillWeights(weights_gradient, numbers, false);
+        setting.launch(
+            [&] {
+              poison(ids);
+              poison(gradient);
+            },
+            [&] {
+              Tokkos::routeTopK(setting.space, logits, ids, weights, options);
+              Tokkos::routeTopKGradient(setting.space, logits, ids,
+                                        weights_gradient, gradient, options);
+            });
+        hash.add(withOneNaN(toVector(gradient)));
+      });
+}
+
+template <class Logit, class Gradient, class Space>
+void loadBalanceCase(const Setting<Space>& setting, const std::string& kind,
+                     const Shape& shape, bool masked = false) {
+  setting.run("loadBalance/" + kind + shape.name(), [&](Numbers& numbers,
+                                                        Hash& hash) {
+    const Matrix<Logit, Space> logits("logits", shape.num_tokens,
                                       shape.num_experts);
-    const Matrix<float, Space> gradient("gradient", shape.num_tokens,
-                                        shape.num_experts);
+    const Matrix<Gradient, Space> gradient("gradient", shape.num_tokens,
+                                           shape.num_experts);
     const Matrix<int, Space> ids("ids", shape.num_tokens, shape.top_k);
     const Array<float, Space> bias("bias", shape.num_experts);
+    Array<bool, Space> mask;
+    if (masked) mask = Array<bool, Space>("mask", shape.num_tokens);
     fillLogits(logits, numbers);
     fillIds(ids, shape.num_experts, true, numbers);
+    fill(mask, [&] { return !numbers.oneIn(5); });
     Tokkos::LoadBalance<typename Space::memory_space> balance(
         setting.space, shape.num_tokens, shape.num_experts);
     setting.launch(
@@ -172,13 +226,18 @@ void loadBalanceCase(const Setting<Space>& setting, const Shape& shape) {
           Kokkos::deep_copy(bias, 0);
         },
         [&] {
-          Tokkos::updateLoadBalance(setting.space, balance, logits, ids);
+          Tokkos::updateLoadBalance(setting.space, balance, logits, ids, mask);
           Tokkos::loadBalanceGradient(
               setting.space, balance, logits,
               {.load_balancing = 0.01, .z = 0.001, .importance = 0.5},
               gradient);
           Tokkos::updateRouterBias(setting.space, balance.counts, 0.001, bias);
         });
+    const auto results = Kokkos::create_mirror_view_and_copy(
+        Kokkos::HostSpace(), balance.results);
+    static_assert(sizeof(Tokkos::LoadBalanceResults) == 8 * sizeof(double),
+                  "padding has no place in a hash");
+    hash.add(std::vector<Tokkos::LoadBalanceResults>{results()});
     hash.add(toVector(balance.counts));
     hash.add(toVector(balance.fractions));
     hash.add(toVector(balance.importance));
@@ -198,21 +257,36 @@ void runRouterCases(const Setting<Space>& setting) {
     for (const RouterVariant& variant : router_variants)
       routeCase<float, int, float>(setting, "", variant, shape);
 
+  // Every way in which its gradient does.
+  for (const Shape shape :
+       {Shape{0, 2, 8}, Shape{1, 8, 256}, Shape{100, 2, 8}, Shape{700, 6, 64},
+        Shape{513, 8, 128}, Shape{33, 32, 512}, Shape{65, 16, 1024},
+        Shape{9, 400, 480}})
+    for (const RouterVariant& variant : router_variants)
+      routeGradientCase<float, int, float, float>(setting, "", variant, shape);
+
   const Shape shape{200, 8, 96};
   for (const RouterVariant& variant : router_variants) {
     routeCase<double, std::int64_t, double>(setting, "double/", variant, shape);
     routeCase<float, std::int64_t, double, Kokkos::LayoutLeft>(setting, "left/",
                                                                variant, shape);
-    if constexpr (!std::is_same_v<Tokkos::KokkosExt::half_t, float>) {
-      routeCase<Tokkos::KokkosExt::half_t, int, float>(setting, "half/",
-                                                       variant, shape);
-      routeCase<Tokkos::KokkosExt::bhalf_t, int, float>(setting, "bhalf/",
-                                                        variant, shape);
+    routeGradientCase<double, std::int64_t, double, double>(setting, "double/",
+                                                            variant, shape);
+    if constexpr (has_half) {
+      routeCase<half_t, int, float>(setting, "half/", variant, shape);
+      routeCase<bhalf_t, int, float>(setting, "bhalf/", variant, shape);
+      routeGradientCase<bhalf_t, int, float, bhalf_t>(setting, "bhalf/",
+                                                      variant, shape);
     }
   }
-  loadBalanceCase(setting, {0, 2, 8});
-  loadBalanceCase(setting, {1000, 6, 64});
-  loadBalanceCase(setting, {3000, 8, 257});
+  for (const Shape s : {Shape{0, 2, 8}, Shape{1, 1, 1}, Shape{1000, 6, 64},
+                        Shape{3000, 8, 257}}) {
+    loadBalanceCase<float, float>(setting, "", s);
+    loadBalanceCase<float, float>(setting, "mask/", s, true);
+    loadBalanceCase<double, double>(setting, "double/", s);
+    if constexpr (has_half)
+      loadBalanceCase<bhalf_t, half_t>(setting, "bhalf/", s);
+  }
 }
 
 }  // namespace Fingerprint

@@ -16,13 +16,6 @@
 
 namespace Fingerprint {
 
-using Tokkos::KokkosExt::bhalf_t;
-using Tokkos::KokkosExt::half_t;
-
-/// Where no backend has 16-bit reals Kokkos makes them float; the cases with
-/// them are left out there.
-inline constexpr bool has_half = !std::is_same_v<half_t, float>;
-
 struct Triple {
   int x, y, z;
 };

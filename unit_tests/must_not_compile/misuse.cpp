@@ -25,6 +25,7 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
   const Matrix<float> reals;
   const Matrix<int> ids;
   auto writable = plan;
+  Tokkos::LoadBalance<Kokkos::HostSpace> balance;
 #if CASE == 0
   Tokkos::routeTopK(space, reals, ids, reals);
   Tokkos::updateDispatchPlan(space, writable, ids);
@@ -33,6 +34,10 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
   Tokkos::combine(space, plan, reals, reals, {.beta = 1});
   Tokkos::permuteGradient(space, plan, reals, reals);
   Tokkos::combineGradient(space, plan, reals, reals, reals, reals, reals);
+  Tokkos::routeTopKGradient(space, reals, ids, reals, reals);
+  Tokkos::updateLoadBalance(space, balance, reals, ids);
+  Tokkos::loadBalanceGradient(space, balance, reals, {.z = 1}, reals);
+  Tokkos::updateRouterBias(space, Array<int>(), 0.001, Array<float>());
 #elif CASE == 1
   Tokkos::routeTopK(space, ids, ids, reals);
 #elif CASE == 2
@@ -76,5 +81,14 @@ void misuse(const Tokkos::DispatchPlan<Kokkos::HostSpace>& plan) {
   Tokkos::DispatchPlan<Elsewhere>(space, 3, 2, 4);
 #elif CASE == 20
   Tokkos::updateDispatchPlan(space, writable, ids, Array<float>());
+#elif CASE == 21
+  Tokkos::routeTopKGradient(space, reals, ids, reals, Matrix<const float>());
+#elif CASE == 22
+  Tokkos::updateLoadBalance(space, balance, reals, Array<int>());
+#elif CASE == 23
+  Tokkos::loadBalanceGradient(space, balance, reals, {.z = 1},
+                              Matrix<const float>());
+#elif CASE == 24
+  Tokkos::updateRouterBias(space, Array<float>(), 0.001, Array<float>());
 #endif
 }
