@@ -42,8 +42,10 @@ KOKKOS_FORCEINLINE_FUNCTION T multiply(T a, T b) {
   else
     return __dmul_rn(a, b);
 #elif defined(__clang__)
+  {  // the pragma must begin a block
 #pragma clang fp contract(off)
-  return a * b;
+    return a * b;
+  }
 #elif defined(__x86_64__) && !defined(__FMA__) && !defined(__FMA4__)
   return a * b;  // there is nothing to fuse it into
 #else
@@ -64,8 +66,10 @@ KOKKOS_FORCEINLINE_FUNCTION T add(T a, T b) {
   else
     return __dadd_rn(a, b);
 #elif defined(__clang__)
+  {  // the pragma must begin a block
 #pragma clang fp contract(off)
-  return a + b;
+    return a + b;
+  }
 #else
   return a + b;
 #endif
