@@ -5,8 +5,10 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -22,7 +24,7 @@ constexpr auto usage = R"(usage: tokkos_fingerprint [options]
   --space NAME        the backend (default: the first that is enabled)
   --instance WHICH    default or partitioned
   --graph             capture the verbs in a CUDA graph and replay it
-  --case PREFIX       only the cases whose names begin so
+  --case PREFIX       only the cases whose names begin so; may be repeated
   --compare FILE      print no hash; exit with 1 unless they are those of FILE
                       and every case of FILE was run, but those with 16-bit
                       reals where no backend has them
@@ -44,7 +46,7 @@ bool canRun(const std::string& name) {
 
 /// The number of differences, which it names.
 int compare(const Hashes& expected, const Hashes& actual,
-            const std::string& prefix) {
+            const std::function<bool(const std::string&)>& wanted) {
   int differences = 0, equal = 0, left_out = 0;
   const auto report = [&](const std::string& what) {
     if (++differences <= 20) std::cout << what << '\n';
@@ -57,7 +59,7 @@ int compare(const Hashes& expected, const Hashes& actual,
     else
       ++equal;
   for (const auto& [name, hash] : expected)
-    if (name.starts_with(prefix) && !actual.contains(name)) {
+    if (wanted(name) && !actual.contains(name)) {
       if (canRun(name))
         report(name + ": was not run");
       else
@@ -82,7 +84,8 @@ void update(const std::string& file, Hashes hashes) {
 int run(const std::vector<std::string>& arguments) {
   Fingerprint::Command command{false, false, {}};
   std::string space = Fingerprint::programs().begin()->first;
-  std::string prefix, expected_file, updated_file;
+  std::string expected_file, updated_file;
+  std::vector<std::string> prefixes;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const auto value = [&] {
       if (++i == arguments.size()) throw std::invalid_argument(usage);
@@ -95,7 +98,7 @@ int run(const std::vector<std::string>& arguments) {
     else if (arguments[i] == "--graph")
       command.graph = true;
     else if (arguments[i] == "--case")
-      prefix = value();
+      prefixes.push_back(value());
     else if (arguments[i] == "--compare")
       expected_file = value();
     else if (arguments[i] == "--update")
@@ -106,7 +109,10 @@ int run(const std::vector<std::string>& arguments) {
   if (!Fingerprint::programs().contains(space))
     throw std::invalid_argument("this build has no backend " + space);
   command.wanted = [&](const std::string& name) {
-    return name.starts_with(prefix);
+    return prefixes.empty() || std::any_of(prefixes.begin(), prefixes.end(),
+                                           [&](const auto& prefix) {
+                                             return name.starts_with(prefix);
+                                           });
   };
 
   const auto& program = Fingerprint::programs().at(space);
@@ -122,7 +128,7 @@ int run(const std::vector<std::string>& arguments) {
   }
   std::ifstream expected(expected_file);
   if (!expected) throw std::invalid_argument("cannot read " + expected_file);
-  return compare(readLines(expected), readLines(actual), prefix) > 0;
+  return compare(readLines(expected), readLines(actual), command.wanted) > 0;
 }
 
 }  // namespace
