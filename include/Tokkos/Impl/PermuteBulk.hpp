@@ -94,8 +94,10 @@ struct PermuteBulk {
   KOKKOS_FUNCTION void zero(const Team& team, int item) const {
     const RowPattern<std::byte> rows{batch, row_stride, 1};
     const RowShape shape{16, row_bytes / 16, 0};
-    zeroPadding<WordOf<16>::type, true>(item, team.team_rank(), team_size, maps,
-                                        rows, shape);
+    zeroPaddingOfTeam(maps, item, [&](int row) {
+      zeroWords<WordOf<16>::type, true>(rows, shape, row, team.team_rank(),
+                                        team_size);
+    });
   }
 };
 
