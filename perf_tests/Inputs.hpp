@@ -91,7 +91,7 @@ class AlignedMatrices {
   Matrix<T, MemorySpace> allocate(const ExecutionSpace& space,
                                   const char* label, std::int64_t rows,
                                   std::int64_t columns) {
-    constexpr std::uintptr_t alignment = 4096;
+    constexpr std::uintptr_t alignment = std::uintptr_t(2) << 20;
     const auto size = static_cast<std::size_t>(rows * columns) * sizeof(T);
     m_memory.push_back(PerfTest::allocate<Array<std::byte, MemorySpace>>(
         space, label, size + alignment));

@@ -311,7 +311,12 @@ TEST(Permute, PaddingRowsAreZeroedAndNoOthers) {
 }
 
 TEST(Permute, ModelSizedRows) {
-  testRoundTrip<std::uint16_t, Matrix<std::uint16_t>>(64, 8, 256, 7168, 0, 1);
+  using Rows = Matrix<std::uint16_t>;
+  testRoundTrip<std::uint16_t, Rows>(64, 8, 256, 7168, 0, 1);
+  testRoundTrip<std::uint16_t, Rows>(130, 8, 256, 2000, 0, 1);
+  testRoundTrip<std::uint16_t, Rows>(130, 2, 9, 1000, 60, 4);
+  testRoundTrip<std::uint16_t, Rows>(150, 40, 64, 256, 100, 3);
+  testRoundTrip<std::uint16_t, Rows>(1100, 6, 64, 256, 0, 1);
 }
 
 template <class T>
