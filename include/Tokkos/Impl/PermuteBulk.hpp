@@ -111,7 +111,7 @@ template <class ExecutionSpace>
 bool canPermuteInBulk(const RowShape& shape, const RowMaps& maps) {
   constexpr std::int64_t least_row_bytes = 512;
   constexpr int least_tokens             = 128;
-  constexpr int most_tokens_of_few_rows  = 4096;
+  constexpr int most_tokens_of_few_rows  = 2048;
   constexpr int few_rows                 = 3;
   return KokkosExt::BulkCopy<ExecutionSpace>::is_available &&
          shape.word_bytes == 16 && shape.words_of_element == 0 &&
@@ -130,13 +130,13 @@ void permuteInBulk(const char* label, const ExecutionSpace& space,
     using Kernel = PermuteBulk<ExecutionSpace, padded>;
     // Whole rows where there are tokens enough to keep every multiprocessor
     // busy with some; shorter parts where the time is that of one token.
-    constexpr int enough_teams = 1024;
-    const auto row_bytes       = static_cast<int>(shape.rowBytes());
-    const int fewest           = (row_bytes - 1) / Kernel::max_part_bytes + 1;
-    const int most             = (row_bytes - 1) / Kernel::min_part_bytes + 1;
-    const int parts =
-        Kokkos::clamp(enough_teams / maps.num_tokens, fewest, most);
-    const int part_bytes = ((row_bytes - 1) / parts + 16) / 16 * 16;
+    constexpr int enough_tokens = 512;
+    const int wanted            = maps.num_tokens < enough_tokens ? 4 : 1;
+    const auto row_bytes        = static_cast<int>(shape.rowBytes());
+    const int fewest            = (row_bytes - 1) / Kernel::max_part_bytes + 1;
+    const int most              = (row_bytes - 1) / Kernel::min_part_bytes + 1;
+    const int parts             = Kokkos::clamp(wanted, fewest, most);
+    const int part_bytes        = ((row_bytes - 1) / parts + 16) / 16 * 16;
     KokkosExt::launchTeams(
         label, space, maps.numPaddingTeams() + maps.num_tokens * parts,
         Kernel::team_size, Kernel::scratchBytes(part_bytes),
