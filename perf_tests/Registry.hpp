@@ -9,8 +9,7 @@ namespace PerfTest {
 
 void addPlan();                // updateDispatchPlan
 void addStages();              // plainStages, countExperts
-void addRows();                // permute, unpermute, combine
-void addGradients();           // permuteGradient, combineGradient
+void addRows();                // permute, unpermute, combine, gradients of rows
 void addRowCeilings();         // permuteCeiling, combineCeiling
 void addRouter();              // routeTopK
 void addHostBaselines();       // countingSort, stableSort, memcpyRows

@@ -39,7 +39,6 @@ int main(int argc, char* argv[]) {
   PerfTest::addPlan();
   PerfTest::addRouter();
   PerfTest::addRows();
-  PerfTest::addGradients();
   PerfTest::addRowCeilings();
   PerfTest::addStages();
   PerfTest::addHostBaselines();

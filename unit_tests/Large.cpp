@@ -53,10 +53,11 @@ constexpr int num_tokens = 38000, top_k = 8, num_experts = 64, width = 7168;
 constexpr auto num_elements = std::int64_t(num_tokens) * top_k * width;
 static_assert(num_elements > std::int64_t(1) << 31);
 
-Tokkos::DispatchPlan<MemorySpace> makePlan() {
+Tokkos::DispatchPlan<MemorySpace> makePlan(int tokens  = num_tokens,
+                                           int choices = top_k) {
   Random random;
-  const auto ids = random.ids(std::size_t(num_tokens) * top_k, num_experts);
-  return Tokkos::buildDispatchPlan(ExecutionSpace(), makeMatrix(ids, top_k),
+  const auto ids = random.ids(std::size_t(tokens) * choices, num_experts);
+  return Tokkos::buildDispatchPlan(ExecutionSpace(), makeMatrix(ids, choices),
                                    num_experts);
 }
 
@@ -68,36 +69,42 @@ std::int64_t count(std::int64_t n, const Functor& functor) {
   return wrong;
 }
 
-/// Rows whose bytes begin at a multiple of 16, or not: two ways to copy them.
-void testRows(std::size_t offset) {
+/// Rows whose bytes begin at a multiple of 16, or not, and few or many of a
+/// token: ways to copy them.
+void testRows(const Tokkos::DispatchPlan<MemorySpace>& plan,
+              std::size_t offset) {
   const ExecutionSpace space;
-  const auto plan   = makePlan();
+  const std::int64_t n = std::int64_t(plan.max_rows) * width;
+  ASSERT_GT(n, std::int64_t(1) << 31);
   const auto window = [&](const std::string& label, int rows) {
     const Matrix<Byte> all(label, rows, width + 16);
     return Kokkos::subview(
         all, Kokkos::ALL,
         Kokkos::make_pair(offset, offset + std::size_t(width)));
   };
-  const auto tokens = window("tokens", num_tokens);
+  const auto tokens = window("tokens", plan.num_tokens);
   Kokkos::parallel_for("Test::fill",
                        Elements(space, 0, std::int64_t(tokens.size())),
                        FillTokens<decltype(tokens)>{tokens});
   const auto batch = window("batch", plan.max_rows);
   Tokkos::permute(space, plan, tokens, batch);
-  EXPECT_EQ(0, count(num_elements, CountWrong<decltype(batch)>{
-                                       batch, plan.assignment_of_row, top_k}));
+  EXPECT_EQ(0, count(n, CountWrong<decltype(batch)>{
+                            batch, plan.assignment_of_row, plan.top_k}));
 
-  const auto assignments = window("assignments", num_tokens * top_k);
+  const auto assignments = window("assignments", plan.num_tokens * plan.top_k);
   Tokkos::unpermute(space, plan, batch, assignments);
-  EXPECT_EQ(0, count(num_elements, CountWrong<decltype(batch)>{
-                                       assignments, Array<int>(), top_k}));
+  EXPECT_EQ(0, count(n, CountWrong<decltype(batch)>{assignments, Array<int>(),
+                                                    plan.top_k}));
 }
 
 TEST(Large, RowsBeyond32Bits) {
-  testRows(0);
+  testRows(makePlan(), 0);
+}
+TEST(Large, FewRowsOfATokenBeyond32Bits) {
+  testRows(makePlan(4 * num_tokens, top_k / 4), 0);
 }
 TEST(Large, MisalignedRowsBeyond32Bits) {
-  testRows(3);
+  testRows(makePlan(), 3);
 }
 
 TEST(Large, CompanionsBeyond32Bits) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
 
-#include "TestSupport.hpp"
+#include "RowCases.hpp"
 
 // permute and unpermute: bytes must arrive, and nothing else be written.
 namespace Test {
@@ -115,67 +115,37 @@ TEST(Permute, HalfTypes) {
   testWidths<Kokkos::Experimental::bhalf_t>();
 }
 
-/// Where a matrix lies: elements before it, and between its lines.
-struct Placement {
-  bool by_columns;
-  std::size_t offset;
-  std::size_t gap;
-};
-
-template <class T>
-StridedMatrix<T> placed(const Placement& placement, std::size_t rows,
-                        std::size_t columns) {
-  if (placement.by_columns)
-    return {rows, columns, 1, rows + placement.gap, placement.offset};
-  return {rows, columns, columns + placement.gap, 1, placement.offset};
-}
-
-template <class T>
-void testPlacement(const Placement& placement, int width) {
-  SCOPED_TRACE("H=" + std::to_string(width) +
-               " bytes=" + std::to_string(sizeof(T)) +
-               (placement.by_columns ? " by columns" : "") +
-               " offset=" + std::to_string(placement.offset) +
-               " gap=" + std::to_string(placement.gap));
-  Random random;
-  const ExecutionSpace space;
-  const int num_tokens = 4, top_k = 3, num_experts = 3;
-  const auto ids = random.ids(num_tokens * top_k, num_experts, false, true);
-  Reference::Options known;
-  known.alignment     = 4;
-  const auto expected = Reference::makePlan(ids, top_k, num_experts, known);
-  const auto plan     = Tokkos::buildDispatchPlan(
-      space, makeMatrix(ids, top_k), num_experts, PlanOptions{.alignment = 4});
-  const auto source  = randomBits<T>(random, std::size_t(num_tokens) * width);
-  const auto columns = static_cast<std::size_t>(width);
-  auto tokens        = placed<T>(placement, num_tokens, columns);
-  auto batch         = placed<T>(placement, plan.max_rows, columns);
-  auto assignments   = placed<T>(placement, num_tokens * top_k, columns);
+template <class Layout, class T>
+void testPlacement(Setting& s, const Placement& placement, int width) {
+  const auto columns     = static_cast<std::size_t>(width);
+  const auto source      = randomBits<T>(s.random, s.num_tokens * columns);
+  auto tokens            = placed<T>(placement, s.num_tokens, columns);
+  const auto batch       = placed<T>(placement, s.plan.max_rows, columns);
+  const auto assignments = placed<T>(placement, s.numAssignments(), columns);
   tokens.set(source);
 
-  Tokkos::permute(space, plan, tokens.view(), batch.view());
-  const auto rows = Reference::permute(expected, source, width, top_k);
+  Tokkos::permute(s.space, s.plan, viewAs<Layout>(tokens),
+                  viewAs<Layout>(batch));
+  const auto rows = Reference::permute(s.expected, source, width, s.top_k);
   EXPECT_TRUE(sameBits(rows, firstRows(batch.get(), rows.size())));
   EXPECT_TRUE(untouchedFrom(batch.get(), rows.size()));
   EXPECT_TRUE(batch.surroundingsUntouched());
 
-  Tokkos::unpermute(space, plan, batch.view(), assignments.view());
-  EXPECT_TRUE(
-      sameBits(Reference::unpermute(expected, rows, width), assignments.get()));
+  Tokkos::unpermute(s.space, s.plan, viewAs<Layout>(batch),
+                    viewAs<Layout>(assignments));
+  EXPECT_TRUE(sameBits(Reference::unpermute(s.expected, rows, width),
+                       assignments.get()));
   EXPECT_TRUE(assignments.surroundingsUntouched());
 }
 
 template <class T>
 void testPlacements() {
-  for (const int width :
-       {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 63, 64, 100, 1000, 7168})
-    for (const Placement& placement :
-         {Placement{false, 0, 0}, Placement{false, 1, 0},
-          Placement{false, 3, 5}, Placement{false, 8, 16},
-          Placement{true, 0, 0}, Placement{true, 1, 2}}) {
-      testPlacement<T>(placement, width);
-      if (testing::Test::HasFailure()) return;
-    }
+  SCOPED_TRACE("bytes=" + std::to_string(sizeof(T)));
+  Setting s{4, 3, 3, 0, 4};
+  forEachPlacementAndWidth(
+      [&]<class Layout>(const Placement& placement, int width) {
+        testPlacement<Layout, T>(s, placement, width);
+      });
 }
 
 TEST(Permute, EveryPlacementAndWidth) {
@@ -341,7 +311,12 @@ TEST(Permute, PaddingRowsAreZeroedAndNoOthers) {
 }
 
 TEST(Permute, ModelSizedRows) {
-  testRoundTrip<std::uint16_t, Matrix<std::uint16_t>>(64, 8, 256, 7168, 0, 1);
+  using Rows = Matrix<std::uint16_t>;
+  testRoundTrip<std::uint16_t, Rows>(64, 8, 256, 7168, 0, 1);
+  testRoundTrip<std::uint16_t, Rows>(130, 8, 256, 2000, 0, 1);
+  testRoundTrip<std::uint16_t, Rows>(130, 2, 9, 1000, 60, 4);
+  testRoundTrip<std::uint16_t, Rows>(150, 40, 64, 256, 100, 3);
+  testRoundTrip<std::uint16_t, Rows>(1100, 6, 64, 256, 0, 1);
 }
 
 template <class T>

@@ -5,7 +5,6 @@
 #define TOKKOS_IMPL_COMBINEGRADIENTROWS_HPP
 
 #include <Tokkos/Impl/CombineRows.hpp>
-#include <Tokkos/Impl/ConvertRows.hpp>
 #include <Tokkos/Impl/ElementRows.hpp>
 #include <Tokkos/Impl/RowMaps.hpp>
 #include <Tokkos/KokkosExt/Launch.hpp>
@@ -203,14 +202,10 @@ struct CombineGradientRows {
   }
 
   KOKKOS_FUNCTION void pad(const Team& team, int item) const {
-    const RowMaps& maps = task.maps;
-    const int expert    = item / maps.padding_teams;
-    const int share     = item - expert * maps.padding_teams;
-    for (int row = maps.paddingBegin(expert) + share;
-         row < maps.paddingEnd(expert); row += maps.padding_teams)
-      for (std::int64_t h = team.team_rank(); h < task.num_columns;
-           h += team_size)
-        *task.batch_gradient.at(row, h) = 0;
+    zeroPaddingOfTeam(task.maps, item, [&](int row) {
+      zeroElements(task.batch_gradient, row, task.num_columns, team.team_rank(),
+                   team_size);
+    });
   }
 };
 
@@ -256,10 +251,9 @@ struct CombineGradientRowsHost {
   }
 
   void pad(int expert) const {
-    for (int row = task.maps.paddingBegin(expert);
-         row < task.maps.paddingEnd(expert); ++row)
-      for (std::int64_t h = 0; h < task.num_columns; ++h)
-        *task.batch_gradient.at(row, h) = 0;
+    zeroPaddingOfExpert(task.maps, expert, [&](int row) {
+      zeroElements(task.batch_gradient, row, task.num_columns, 0, 1);
+    });
   }
 };
 

@@ -18,15 +18,6 @@
 
 namespace Tokkos::Impl {
 
-template <class To, int length>
-KOKKOS_FUNCTION void zeroPadding(std::int64_t first, std::int64_t step,
-                                 std::int64_t num_packs, int row,
-                                 const ElementRows<To>& batch) {
-  for (std::int64_t i = first; i < num_packs; i += step)
-    for (int j = 0; j < length; ++j)
-      *batch.at(row, i * length + j) = static_cast<To>(0.0f);
-}
-
 /// Tokens to rows of another type on a device, `length` elements a thread.
 template <class From, class To, int length>
 struct ConvertRows {
@@ -78,12 +69,9 @@ struct ConvertRows {
   }
 
   KOKKOS_FUNCTION void pad(int item, int thread) const {
-    const int expert = item / maps.padding_teams;
-    const int share  = item - expert * maps.padding_teams;
-    for (int row = maps.paddingBegin(expert) + share;
-         row < maps.paddingEnd(expert); row += maps.padding_teams)
-      zeroPadding<To, length>(thread, RowTiles::tile_size, num_packs, row,
-                              batch);
+    zeroPaddingOfTeam(maps, item, [&](int row) {
+      zeroElements(batch, row, num_packs * length, thread, RowTiles::tile_size);
+    });
   }
 };
 
@@ -101,10 +89,9 @@ struct ConvertRowsHost {
       for (std::int64_t h = 0; h < num_columns; h += piece_length)
         convert(item, h, Kokkos::min(piece_length, num_columns - h));
     } else {
-      const int expert = item - maps.num_tokens;
-      for (int row = maps.paddingBegin(expert); row < maps.paddingEnd(expert);
-           ++row)
-        zeroPadding<To, 1>(0, 1, num_columns, row, batch);
+      zeroPaddingOfExpert(maps, item - maps.num_tokens, [&](int row) {
+        zeroElements(batch, row, num_columns, 0, 1);
+      });
     }
   }
 

@@ -59,6 +59,15 @@ struct ElementRows {
   }
 };
 
+/// Zeroes every step-th element of a row, from `first` on.
+template <class T>
+KOKKOS_FUNCTION void zeroElements(const ElementRows<T>& rows, std::int64_t row,
+                                  std::int64_t num_columns, int first,
+                                  int step) {
+  for (std::int64_t h = first; h < num_columns; h += step)
+    *rows.at(row, h) = static_cast<T>(0.0f);
+}
+
 template <class View>
 auto elementRows(const View& view) {
   return ElementRows<typename View::value_type>{

@@ -8,6 +8,7 @@
 #include <Tokkos/Impl/RowMaps.hpp>
 #include <Tokkos/Impl/RowPattern.hpp>
 #include <Tokkos/KokkosExt/BulkCopy.hpp>
+#include <Tokkos/KokkosExt/Loop.hpp>
 #include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Subgroup.hpp>
 
@@ -34,6 +35,7 @@ struct PermuteBulk {
 
   static constexpr int team_size      = Subgroup::lanes;
   static constexpr int max_team_size  = team_size;
+  static constexpr int min_part_bytes = 2048;
   static constexpr int max_part_bytes = 16384;
   // The engine wants its memory aligned to 128 bytes; the barrier comes first.
   static constexpr int alignment = 128;
@@ -80,38 +82,42 @@ struct PermuteBulk {
     }
     // Read while the token is on its way.
     const int* const rows = row_of_assignment + std::int64_t(token) * top_k;
-    int row               = lane < top_k ? rows[lane] : -1;
+    const int first       = lane < top_k ? rows[lane] : -1;
     Subgroup::sync();
     Bulk::waitForLoad(barrier, 0);
-    for (int k = lane; k < top_k; k += team_size) {
-      if (k > lane) row = rows[k];
+    KokkosExt::rolledLoop(lane, top_k, team_size, [&](int k) {
+      const int row = k == lane ? first : rows[k];
       if (row >= 0)
         Bulk::store(batch + row * row_stride + begin, buffer, bytes);
-    }
+    });
     Bulk::waitUntilRead();
   }
 
   KOKKOS_FUNCTION void zero(const Team& team, int item) const {
     const RowPattern<std::byte> rows{batch, row_stride, 1};
     const RowShape shape{16, row_bytes / 16, 0};
-    zeroPadding<WordOf<16>::type, true>(item, team.team_rank(), team_size, maps,
-                                        rows, shape);
+    zeroPaddingOfTeam(maps, item, [&](int row) {
+      zeroWords<WordOf<16>::type, true>(rows, shape, row, team.team_rank(),
+                                        team_size);
+    });
   }
 };
 
 /// The engine moves multiples of 16 bytes between multiples of 16. It takes
-/// longer to start than threads do, which shows with few tokens and with few
-/// rows of a token; below some hundred bytes a row its teams would have too
-/// little to do.
+/// longer to start than threads do, which shows with few tokens; below some
+/// hundred bytes a row its teams would have too little to do. Where a great
+/// many tokens have few rows each, threads are as fast or faster.
 template <class ExecutionSpace>
 bool canPermuteInBulk(const RowShape& shape, const RowMaps& maps) {
   constexpr std::int64_t least_row_bytes = 512;
-  constexpr int least_tokens             = 64;
-  constexpr int least_rows               = 4;
+  constexpr int least_tokens             = 128;
+  constexpr int most_tokens_of_few_rows  = 2048;
+  constexpr int few_rows                 = 3;
   return KokkosExt::BulkCopy<ExecutionSpace>::is_available &&
          shape.word_bytes == 16 && shape.words_of_element == 0 &&
          shape.rowBytes() >= least_row_bytes && shape.rowBytes() <= INT_MAX &&
-         maps.num_tokens >= least_tokens && maps.top_k >= least_rows;
+         maps.num_tokens >= least_tokens &&
+         (maps.top_k > few_rows || maps.num_tokens <= most_tokens_of_few_rows);
 }
 
 /// pre-condition: canPermuteInBulk<ExecutionSpace>(shape, maps)
@@ -124,12 +130,12 @@ void permuteInBulk(const char* label, const ExecutionSpace& space,
     using Kernel = PermuteBulk<ExecutionSpace, padded>;
     // Whole rows where there are tokens enough to keep every multiprocessor
     // busy with some; shorter parts where the time is that of one token.
-    constexpr int enough_tokens = 1024;
-    const int longest           = maps.num_tokens < enough_tokens
-                                      ? Kernel::max_part_bytes / 4
-                                      : Kernel::max_part_bytes;
+    constexpr int enough_tokens = 512;
+    const int wanted            = maps.num_tokens < enough_tokens ? 4 : 1;
     const auto row_bytes        = static_cast<int>(shape.rowBytes());
-    const int parts             = (row_bytes - 1) / longest + 1;
+    const int fewest            = (row_bytes - 1) / Kernel::max_part_bytes + 1;
+    const int most              = (row_bytes - 1) / Kernel::min_part_bytes + 1;
+    const int parts             = Kokkos::clamp(wanted, fewest, most);
     const int part_bytes        = ((row_bytes - 1) / parts + 16) / 16 * 16;
     KokkosExt::launchTeams(
         label, space, maps.numPaddingTeams() + maps.num_tokens * parts,

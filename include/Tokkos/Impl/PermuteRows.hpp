@@ -37,9 +37,7 @@ struct PermuteRows {
   KOKKOS_FUNCTION void operator()(int tile, int thread) const {
     if constexpr (padded) {
       tile -= maps.numPaddingTeams();
-      if (tile < 0)
-        return zeroPadding<Word, Contiguous>(
-            -1 - tile, thread, RowTiles::tile_size, maps, batch, shape);
+      if (tile < 0) return pad(-1 - tile, thread);
     }
     copy(tiles.place(tile, thread));
   }
@@ -69,6 +67,13 @@ struct PermuteRows {
       if (row[j] >= 0)
         KokkosExt::storeStreaming(
             &wordOfRow<Word, Contiguous>(batch, shape, row[j], w), word);
+  }
+
+  KOKKOS_FUNCTION void pad(int item, int thread) const {
+    zeroPaddingOfTeam(maps, item, [&](int row) {
+      zeroWords<Word, Contiguous>(batch, shape, row, thread,
+                                  RowTiles::tile_size);
+    });
   }
 };
 
@@ -119,8 +124,7 @@ struct HostRows {
   }
 
   void zero(std::int64_t to) const {
-    for (std::int64_t w = 0; w < shape.num_words; ++w)
-      wordOfRow<Word, Contiguous>(destination, shape, to, w) = Word{};
+    zeroWords<Word, Contiguous>(destination, shape, to, 0, 1);
   }
 };
 
@@ -138,10 +142,8 @@ struct PermuteRowsHost {
       for (int k = 0; k < maps.top_k; ++k)
         if (row[k] >= 0) rows.copy(item, row[k]);
     } else {
-      const int expert = item - maps.num_tokens;
-      for (int row = maps.paddingBegin(expert); row < maps.paddingEnd(expert);
-           ++row)
-        rows.zero(row);
+      zeroPaddingOfExpert(maps, item - maps.num_tokens,
+                          [&](int row) { rows.zero(row); });
     }
     KokkosExt::drainStreams();
   }

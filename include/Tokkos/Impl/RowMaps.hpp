@@ -5,11 +5,8 @@
 #define TOKKOS_IMPL_ROWMAPS_HPP
 
 #include <Tokkos/DispatchPlan.hpp>
-#include <Tokkos/Impl/RowPattern.hpp>
 
 #include <Kokkos_Core.hpp>
-
-#include <cstdint>
 
 namespace Tokkos::Impl {
 
@@ -56,18 +53,24 @@ RowMaps rowMaps(const DispatchPlan<MemorySpace>& plan) {
           Kokkos::min(alignment - 1, max_padding_teams)};
 }
 
-/// Padding team `item` of a device zeroes its share of an expert's padding.
-template <class Word, bool Contiguous>
-KOKKOS_FUNCTION void zeroPadding(int item, int thread, int team_size,
-                                 const RowMaps& maps,
-                                 const RowPattern<std::byte>& batch,
-                                 const RowShape& shape) {
+/// On a device: calls zero(row) for those of an expert's padding rows that are
+/// the share of padding team `item`.
+template <class Zero>
+KOKKOS_FUNCTION void zeroPaddingOfTeam(const RowMaps& maps, int item,
+                                       const Zero& zero) {
   const int expert = item / maps.padding_teams;
   const int share  = item - expert * maps.padding_teams;
   for (int row = maps.paddingBegin(expert) + share;
        row < maps.paddingEnd(expert); row += maps.padding_teams)
-    for (std::int64_t w = thread; w < shape.num_words; w += team_size)
-      wordOfRow<Word, Contiguous>(batch, shape, row, w) = Word{};
+    zero(row);
+}
+
+/// On a host: calls zero(row) for all padding rows of an expert.
+template <class Zero>
+void zeroPaddingOfExpert(const RowMaps& maps, int expert, const Zero& zero) {
+  for (int row = maps.paddingBegin(expert); row < maps.paddingEnd(expert);
+       ++row)
+    zero(row);
 }
 
 }  // namespace Tokkos::Impl

@@ -116,6 +116,15 @@ KOKKOS_FORCEINLINE_FUNCTION auto& wordOfRow(const RowPattern<Byte>& rows,
   }
 }
 
+/// Zeroes every step-th word of a row, from `first` on.
+template <class Word, bool Contiguous>
+KOKKOS_FUNCTION void zeroWords(const RowPattern<std::byte>& rows,
+                               const RowShape& shape, std::int64_t row,
+                               int first, int step) {
+  for (std::int64_t w = first; w < shape.num_words; w += step)
+    wordOfRow<Word, Contiguous>(rows, shape, row, w) = Word{};
+}
+
 /// Calls f with the word type (as a null pointer) and with whether rows are
 /// contiguous (as a std::bool_constant).
 template <class F>
