@@ -12,48 +12,28 @@
 #endif
 
 #include <Tokkos/DispatchPlan.hpp>
+#include <Tokkos/ExpertOptions.hpp>
 #include <Tokkos/Impl/Check.hpp>
+#include <Tokkos/Impl/ExpertChecks.hpp>
 #include <Tokkos/Impl/ExpertData.hpp>
+#include <Tokkos/Impl/ExpertSteps.hpp>
+#include <Tokkos/Impl/ExpertSums.hpp>
+#include <Tokkos/Impl/ExpertTiles.hpp>
+#include <Tokkos/Impl/RowChecks.hpp>
 #include <Tokkos/KokkosExt/Instances.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
 #include <Kokkos_Core.hpp>
+#include <Kokkos_Profiling_ScopedRegion.hpp>
 
+#include <climits>
 #include <cstddef>
+#include <cstdint>
+#include <string>
 #include <type_traits>
 #include <vector>
 
 namespace Tokkos {
-
-/// The function between the two products of an expert.
-enum class Activation {
-  silu,       ///< x / (1 + e^-x); with a gate, SwiGLU
-  gelu,       ///< x / 2 * (1 + erf(x / sqrt 2))
-  gelu_tanh,  ///< x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))
-  relu        ///< max(x, 0)
-};
-
-/// Who computes the matrix products of the experts.
-enum class ExpertProducts {
-  automatic,   ///< per_expert where the experts have many rows and the host
-               ///< knows how many, else grouped
-  per_expert,  ///< the BLAS, an expert at a time, several at once on a device
-  grouped      ///< Tokkos, all experts in one launch; the host knows no counts
-};
-
-/// How the experts compute.
-struct ExpertOptions {
-  Activation activation   = Activation::silu;
-  ExpertProducts products = ExpertProducts::automatic;
-};
-
-/// The sizes of a layer's experts.
-struct ExpertShape {
-  int num_experts = 0;      ///< E
-  int hidden_size = 0;      ///< H, of the tokens
-  int inner_size  = 0;      ///< F, between the products
-  bool gated      = false;  ///< whether a gate multiplies the inner values
-};
 
 /// The weights of all experts, or their gradients: a bundle of Views, each with
 /// one row-major matrix an expert, of which row j makes output j. Those that a
@@ -276,6 +256,346 @@ void applyExpertsGradient(
     const InputGradient& input_gradient,
     const ExpertWeights<Real, WeightSpace>& weights_gradient,
     const ExpertOptions& options = {});
+
+//----------------------------------------------------------------------------
+
+template <class Real, class MemorySpace>
+ExpertShape ExpertWeights<Real, MemorySpace>::shape() const {
+  return Impl::expertShape("Tokkos::ExpertWeights::shape", *this);
+}
+
+template <class ExecutionSpace, class MemorySpace>
+ExpertSegments readExpertSegments(const ExecutionSpace& space,
+                                  const DispatchPlan<MemorySpace>& plan) {
+  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
+                "Tokkos::readExpertSegments: space must be an execution space "
+                "instance");
+  constexpr auto function = "Tokkos::readExpertSegments";
+  Impl::checkPlanBuilt(function, plan);
+  Kokkos::Profiling::ScopedRegion region(function);
+  const auto copy = [&](std::vector<int>& to, const auto& from) {
+    to.resize(from.extent(0));
+    Kokkos::deep_copy(space,
+                      Kokkos::View<int*, Kokkos::HostSpace,
+                                   Kokkos::MemoryTraits<Kokkos::Unmanaged>>(
+                          to.data(), to.size()),
+                      from);
+  };
+  ExpertSegments segments;
+  copy(segments.counts, plan.counts);
+  copy(segments.offsets, plan.offsets);
+  space.fence("Tokkos::readExpertSegments: counts and offsets are here");
+  return segments;
+}
+
+template <class MemorySpace>
+bool needsExpertSegments(const DispatchPlan<MemorySpace>& plan,
+                         const ExpertShape& shape,
+                         const ExpertOptions& options) {
+  if (options.products != ExpertProducts::automatic)
+    return options.products == ExpertProducts::per_expert;
+  if (KokkosExt::is_host_execution_space_v<
+          typename MemorySpace::execution_space>)
+    return true;
+  // Below, a device has done the grouped products before the host has enqueued
+  // the others.
+  constexpr std::int64_t rows_of_expert = 64;
+  return std::int64_t(plan.num_tokens) * plan.top_k >=
+         rows_of_expert * shape.num_experts;
+}
+
+template <class Real, class ExecutionSpace>
+ExpertWorkspace<Real, ExecutionSpace>::ExpertWorkspace(
+    const ExecutionSpace& space, int rows, const ExpertShape& sizes,
+    const ExpertWorkspaceOptions& choices)
+    : max_rows(rows), shape(sizes), options(choices) {
+  static_cast<void>(bytes(rows, sizes, choices));  // checks
+  const auto allocate = [&](const char* label) {
+    return Kokkos::view_alloc(
+        space, std::string("Tokkos::ExpertWorkspace::") + label,
+        Kokkos::WithoutInitializing);
+  };
+  const auto R = static_cast<std::size_t>(rows);
+  const auto F = static_cast<std::size_t>(sizes.inner_size);
+  projections = Matrix(allocate("projections"), R, sizes.gated ? 2 * F : F);
+  if (choices.gradients) inner = Matrix(allocate("inner"), R, F);
+  expert_of_tile = Kokkos::View<int*, memory_space>(
+      allocate("expert_of_tile"),
+      Impl::maxExpertTiles(rows, sizes.num_experts));
+  instances =
+      KokkosExt::Instances<ExecutionSpace>(space, choices.num_instances);
+}
+
+template <class Real, class ExecutionSpace>
+std::size_t ExpertWorkspace<Real, ExecutionSpace>::bytes(
+    int max_rows, const ExpertShape& shape,
+    const ExpertWorkspaceOptions& options) {
+  constexpr auto function = "Tokkos::ExpertWorkspace";
+  Impl::checkRange(function, "max_rows", max_rows, 0, INT_MAX,
+                   "a number of rows");
+  Impl::checkExpertShape(function, shape);
+  Impl::checkRange(function, "options.num_instances", options.num_instances, 1,
+                   1024, "a number of instances");
+  const std::size_t matrices =
+      (shape.gated ? 2u : 1u) + (options.gradients ? 1u : 0u);
+  return matrices * static_cast<std::size_t>(max_rows) *
+             static_cast<std::size_t>(shape.inner_size) * sizeof(Real) +
+         Impl::maxExpertTiles(max_rows, shape.num_experts) * sizeof(int);
+}
+
+namespace Impl {
+
+template <class ExecutionSpace, class PlanSpace, class Weights, class Real>
+constexpr void requireExperts() {
+  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
+                "Tokkos::applyExperts: space must be an execution space "
+                "instance");
+  static_assert(
+      std::is_same_v<
+          std::remove_const_t<typename Weights::Matrices::value_type>, Real>,
+      "Tokkos::applyExperts: weights and workspace must have the same type");
+  static_assert(
+      KokkosExt::is_accessible_v<ExecutionSpace, typename Weights::Matrices> &&
+          Kokkos::SpaceAccessibility<ExecutionSpace, PlanSpace>::accessible,
+      "Tokkos::applyExperts: the execution space must reach every View");
+}
+
+template <class ExecutionSpace, class Real, class Batch>
+constexpr void requireExpertBatch() {
+  static_assert(Kokkos::is_view_v<Batch> && Batch::rank() == 2,
+                "Tokkos::applyExperts: batches must be Views of rank 2");
+  static_assert(std::is_same_v<typename Batch::non_const_value_type, Real>,
+                "Tokkos::applyExperts: batches must hold the weights' type");
+  static_assert(
+      KokkosExt::is_accessible_v<ExecutionSpace, Batch>,
+      "Tokkos::applyExperts: the execution space must reach every View");
+}
+
+inline void checkSegments(const char* function, const ExpertSegments& segments,
+                          int num_experts, int max_rows) {
+  const auto experts = static_cast<std::size_t>(num_experts);
+  checkExtent(function, "segments.counts", 0, segments.counts.size(), experts,
+              "plan.num_experts");
+  checkExtent(function, "segments.offsets", 0, segments.offsets.size(),
+              experts + 1, "plan.num_experts + 1");
+  int end = 0;
+  for (std::size_t e = 0; e < experts; ++e) {
+    const auto name = "[" + std::to_string(e) + "]";
+    checkRange(function, "segments.offsets" + name, segments.offsets[e], end,
+               max_rows, "behind the expert before it, within the batch");
+    checkRange(function, "segments.counts" + name, segments.counts[e], 0,
+               max_rows - segments.offsets[e], "rows within the batch");
+    end = segments.offsets[e] + segments.counts[e];
+  }
+}
+
+/// Calls f with the way that options and segments (may be null) ask for.
+template <class ExecutionSpace, class PlanSpace, class Real, class F>
+void withExpertWay(const ExecutionSpace& space,
+                   const DispatchPlan<PlanSpace>& plan,
+                   const ExpertSegments* segments,
+                   const ExpertWorkspace<Real, ExecutionSpace>& workspace,
+                   const ExpertOptions& options, const F& f) {
+  if (segments != nullptr &&
+      needsExpertSegments(plan, workspace.shape, options))
+    f(PerExpertWay<ExecutionSpace, Real>(space, segments->counts,
+                                         segments->offsets,
+                                         workspace.instances));
+  else
+    f(GroupedWay<ExecutionSpace, Real>(space, plan,
+                                       workspace.expert_of_tile.data()));
+}
+
+/// What forward and gradient check alike.
+template <class PlanSpace, class Weights, class Input, class Workspace>
+ExpertShape checkExperts(const char* function,
+                         const DispatchPlan<PlanSpace>& plan,
+                         const ExpertSegments* segments, const Weights& weights,
+                         const Input& input, const Workspace& workspace,
+                         const ExpertOptions& options) {
+  checkPlanBuilt(function, plan);
+  const ExpertShape shape = expertShape(function, weights);
+  checkExtent(function, "weights.down", 0, weights.down.extent(0),
+              static_cast<std::size_t>(plan.num_experts), "plan.num_experts");
+  checkExpertWorkspace(function, workspace, shape, plan);
+  checkExpertBatch(function, "input", plan, shape.hidden_size, input);
+  if (segments != nullptr)
+    checkSegments(function, *segments, plan.num_experts,
+                  plan.maxRows(plan.num_tokens));
+  else if (options.products == ExpertProducts::per_expert)
+    throwInvalidArgument(function, "options.products",
+                         "automatic or grouped without segments",
+                         "per_expert");
+  return shape;
+}
+
+template <class ExecutionSpace, class PlanSpace, class WeightReal,
+          class WeightSpace, class Input, class Real, class Output>
+void forwardExperts(const ExecutionSpace& space,
+                    const DispatchPlan<PlanSpace>& plan,
+                    const ExpertSegments* segments,
+                    const ExpertWeights<WeightReal, WeightSpace>& weights,
+                    const Input& input,
+                    ExpertWorkspace<Real, ExecutionSpace>& workspace,
+                    const Output& output, const ExpertOptions& options) {
+  using Weights = ExpertWeights<const Real, WeightSpace>;
+  requireExperts<ExecutionSpace, PlanSpace,
+                 ExpertWeights<WeightReal, WeightSpace>, Real>();
+  requireExpertBatch<ExecutionSpace, Real, Input>();
+  requireExpertBatch<ExecutionSpace, Real, Output>();
+  static_assert(!std::is_const_v<typename Output::value_type>,
+                "Tokkos::applyExperts: output must be non-const");
+  constexpr auto function = "Tokkos::applyExperts";
+  const Weights read      = weights;
+  const ExpertShape shape = checkExperts(function, plan, segments, read, input,
+                                         workspace, options);
+  checkExpertBatch(function, "output", plan, shape.hidden_size, output);
+  std::vector<NamedRegion> inputs = {{"input", memoryRegion(input)}};
+  addExpertRegions("weights.", read, inputs);
+  const NamedRegion outputs[] = {{"output", memoryRegion(output)}};
+  checkAllDisjoint(function, inputs, outputs);
+
+  Kokkos::Profiling::ScopedRegion region(function);
+  workspace.holds_forward = workspace.options.gradients;
+  if (plan.num_tokens == 0) return;
+  zeroExpertPadding(space, plan, batchMatrix(output));
+  withExpertWay(space, plan, segments, workspace, options,
+                [&](const auto& way) {
+                  forwardSteps(way, expertMatrixSet(read, shape.inner_size),
+                               innerValues(workspace), options.activation,
+                               constBatchMatrix(input), batchMatrix(output));
+                });
+}
+
+template <class ExecutionSpace, class PlanSpace, class WeightReal,
+          class WeightSpace, class Input, class OutputGradient, class Real,
+          class InputGradient>
+void backwardExperts(const ExecutionSpace& space,
+                     const DispatchPlan<PlanSpace>& plan,
+                     const ExpertSegments* segments,
+                     const ExpertWeights<WeightReal, WeightSpace>& weights,
+                     const Input& input, const OutputGradient& output_gradient,
+                     ExpertWorkspace<Real, ExecutionSpace>& workspace,
+                     const InputGradient& input_gradient,
+                     const ExpertWeights<Real, WeightSpace>& weights_gradient,
+                     const ExpertOptions& options) {
+  using Weights = ExpertWeights<const Real, WeightSpace>;
+  requireExperts<ExecutionSpace, PlanSpace,
+                 ExpertWeights<WeightReal, WeightSpace>, Real>();
+  requireExpertBatch<ExecutionSpace, Real, Input>();
+  requireExpertBatch<ExecutionSpace, Real, OutputGradient>();
+  requireExpertBatch<ExecutionSpace, Real, InputGradient>();
+  static_assert(!std::is_const_v<typename InputGradient::value_type>,
+                "Tokkos::applyExpertsGradient: input_gradient must be "
+                "non-const");
+  constexpr auto function = "Tokkos::applyExpertsGradient";
+  const Weights read      = weights;
+  const ExpertShape shape = checkExperts(function, plan, segments, read, input,
+                                         workspace, options);
+  checkExpertBatch(function, "output_gradient", plan, shape.hidden_size,
+                   output_gradient);
+  const bool wants_input = input_gradient.extent(1) > 0;
+  if (wants_input)
+    checkExpertBatch(function, "input_gradient", plan, shape.hidden_size,
+                     input_gradient);
+  checkExpertGradients(function, read, weights_gradient);
+  if (!workspace.holds_forward)
+    throwInvalidArgument(function, "workspace",
+                         "made with gradients, as applyExperts left it",
+                         workspace.options.gradients
+                             ? "one without a forward pass since the last "
+                               "gradient"
+                             : "one made without gradients");
+  std::vector<NamedRegion> inputs = {
+      {"input", memoryRegion(input)},
+      {"output_gradient", memoryRegion(output_gradient)}};
+  addExpertRegions("weights.", read, inputs);
+  std::vector<NamedRegion> outputs;
+  if (wants_input)
+    outputs.push_back({"input_gradient", memoryRegion(input_gradient)});
+  addExpertRegions("weights_gradient.", weights_gradient, outputs);
+  checkAllDisjoint(function, inputs, outputs);
+
+  Kokkos::Profiling::ScopedRegion region(function);
+  workspace.holds_forward = false;
+  const auto values       = innerValues(workspace);
+  const auto from         = constBatchMatrix(output_gradient);
+  ExpertGradients<Real> gradients;
+  gradients.weights = expertMatrixSet(weights_gradient, shape.inner_size);
+  if (wants_input && plan.num_tokens > 0) {
+    gradients.input = batchMatrix(input_gradient);
+    zeroExpertPadding(space, plan, gradients.input);
+  }
+  sumExpertRows(space, plan, from, gradients.weights.down_bias);
+  withExpertWay(space, plan, segments, workspace, options,
+                [&](const auto& way) {
+                  backwardSteps(way, expertMatrixSet(read, shape.inner_size),
+                                values, options.activation,
+                                constBatchMatrix(input), from, gradients);
+                });
+  sumExpertRows(space, plan, readOnly(values.gate),
+                gradients.weights.gate_bias);
+  sumExpertRows(space, plan, readOnly(values.up), gradients.weights.up_bias);
+}
+
+}  // namespace Impl
+
+template <class ExecutionSpace, class PlanSpace, class WeightReal,
+          class WeightSpace, class Input, class Real, class Output>
+void applyExperts(const ExecutionSpace& space,
+                  const DispatchPlan<PlanSpace>& plan,
+                  const ExpertWeights<WeightReal, WeightSpace>& weights,
+                  const Input& input,
+                  ExpertWorkspace<Real, ExecutionSpace>& workspace,
+                  const Output& output, const ExpertOptions& options) {
+  Impl::forwardExperts(space, plan, nullptr, weights, input, workspace, output,
+                       options);
+}
+
+template <class ExecutionSpace, class PlanSpace, class WeightReal,
+          class WeightSpace, class Input, class Real, class Output>
+void applyExperts(const ExecutionSpace& space,
+                  const DispatchPlan<PlanSpace>& plan,
+                  const ExpertSegments& segments,
+                  const ExpertWeights<WeightReal, WeightSpace>& weights,
+                  const Input& input,
+                  ExpertWorkspace<Real, ExecutionSpace>& workspace,
+                  const Output& output, const ExpertOptions& options) {
+  Impl::forwardExperts(space, plan, &segments, weights, input, workspace,
+                       output, options);
+}
+
+template <class ExecutionSpace, class PlanSpace, class WeightReal,
+          class WeightSpace, class Input, class OutputGradient, class Real,
+          class InputGradient>
+void applyExpertsGradient(
+    const ExecutionSpace& space, const DispatchPlan<PlanSpace>& plan,
+    const ExpertWeights<WeightReal, WeightSpace>& weights, const Input& input,
+    const OutputGradient& output_gradient,
+    ExpertWorkspace<Real, ExecutionSpace>& workspace,
+    const InputGradient& input_gradient,
+    const ExpertWeights<Real, WeightSpace>& weights_gradient,
+    const ExpertOptions& options) {
+  Impl::backwardExperts(space, plan, nullptr, weights, input, output_gradient,
+                        workspace, input_gradient, weights_gradient, options);
+}
+
+template <class ExecutionSpace, class PlanSpace, class WeightReal,
+          class WeightSpace, class Input, class OutputGradient, class Real,
+          class InputGradient>
+void applyExpertsGradient(
+    const ExecutionSpace& space, const DispatchPlan<PlanSpace>& plan,
+    const ExpertSegments& segments,
+    const ExpertWeights<WeightReal, WeightSpace>& weights, const Input& input,
+    const OutputGradient& output_gradient,
+    ExpertWorkspace<Real, ExecutionSpace>& workspace,
+    const InputGradient& input_gradient,
+    const ExpertWeights<Real, WeightSpace>& weights_gradient,
+    const ExpertOptions& options) {
+  Impl::backwardExperts(space, plan, &segments, weights, input,
+                        output_gradient, workspace, input_gradient,
+                        weights_gradient, options);
+}
 
 }  // namespace Tokkos
 
