@@ -14,11 +14,10 @@ void testProduct(int num_tokens, int top_k, int num_experts, int width,
   SCOPED_TRACE("T=" + std::to_string(num_tokens));
   Random random;
   const ExecutionSpace space;
-  const auto n   = static_cast<std::size_t>(num_tokens * top_k);
-  const auto ids = random.ids(n, num_experts, true, true);
-  const auto plan =
-      Tokkos::buildDispatchPlan(space, makeMatrix(ids, top_k), num_experts,
-                                options);
+  const auto n       = static_cast<std::size_t>(num_tokens * top_k);
+  const auto ids     = random.ids(n, num_experts, true, true);
+  const auto plan    = Tokkos::buildDispatchPlan(space, makeMatrix(ids, top_k),
+                                                 num_experts, options);
   const auto weights = makeMatrix(random.reals<Real>(n), top_k);
   const auto rows    = static_cast<std::size_t>(plan.max_rows);
   const auto columns = static_cast<std::size_t>(width);
@@ -41,8 +40,9 @@ void testProduct(int num_tokens, int top_k, int num_experts, int width,
   space.fence();
 
   // Terms of at most 16, top_k of them, in any order, fused or not.
-  const double bound = 2. * top_k * top_k * 16 *
-                       static_cast<double>(Kokkos::Experimental::epsilon_v<Real>);
+  const double bound =
+      2. * top_k * top_k * 16 *
+      static_cast<double>(Kokkos::Experimental::epsilon_v<Real>);
   const auto expected = toVector(combined), actual = toVector(product);
   for (std::size_t i = 0; i < expected.size(); ++i)
     ASSERT_NEAR(expected[i], actual[i], bound) << "element " << i;

@@ -24,7 +24,7 @@ using Parameters = Tokkos::MoELayerParameters<Real, MemorySpace>;
 template <class Real>
 using Weights = Tokkos::ExpertWeights<Real, MemorySpace>;
 template <class Real>
-using Cube = Kokkos::View<Real***, Kokkos::LayoutRight, MemorySpace>;
+using Cube         = Kokkos::View<Real***, Kokkos::LayoutRight, MemorySpace>;
 using LayerOptions = Tokkos::MoELayerOptions<MemorySpace>;
 
 /// Every element of a View without gaps.
@@ -39,18 +39,17 @@ auto flat(const View& view) {
 struct Case {
   int num_tokens = 40, num_experts = 8, top_k = 2, hidden = 24, inner = 16;
   bool gated = true, fused = false, biases = false;
-  int shared_inner  = 0;  // of the shared expert, 0 for none
-  bool shared_gate  = false;
-  double preference = 0;  // how much expert 0 is liked more than others
+  int shared_inner        = 0;  // of the shared expert, 0 for none
+  bool shared_gate        = false;
+  double preference       = 0;  // how much expert 0 is liked more than others
   ExpertProducts products = ExpertProducts::grouped;
   int alignment           = 1;
 
   std::string name() const {
     std::string text;
-    for (const int number :
-         {num_tokens, num_experts, top_k, hidden, inner, int(gated), int(fused),
-          int(biases), shared_inner, int(shared_gate), int(products),
-          alignment})
+    for (const int number : {num_tokens, num_experts, top_k, hidden, inner,
+                             int(gated), int(fused), int(biases), shared_inner,
+                             int(shared_gate), int(products), alignment})
       text += " " + std::to_string(number);
     return text;
   }
@@ -110,8 +109,7 @@ Parameters<Real> makeParameters(Random& random, const Case& shape) {
   parameters.experts =
       makeWeights<Real>(random, shape, shape.num_experts, shape.inner);
   if (shape.shared_inner > 0)
-    parameters.shared =
-        makeWeights<Real>(random, shape, 1, shape.shared_inner);
+    parameters.shared = makeWeights<Real>(random, shape, 1, shape.shared_inner);
   if (shape.shared_gate)
     parameters.shared_gate = makeMatrix(
         random.reals<Real>(static_cast<std::size_t>(shape.hidden), -1, 1),
@@ -167,9 +165,8 @@ Plain::Layer plainLayer(const Parameters<float>& parameters,
   layer.top_k  = shape.top_k;
   layer.router = toVector(parameters.router);
   for (int e = 0; e < shape.num_experts; ++e)
-    layer.experts.push_back(plainNetwork(parameters.experts, e,
-                                         shape.num_experts, shape.hidden,
-                                         shape.inner));
+    layer.experts.push_back(plainNetwork(
+        parameters.experts, e, shape.num_experts, shape.hidden, shape.inner));
   if (shape.shared_inner > 0)
     layer.shared.push_back(plainNetwork(parameters.shared, 0, 1, shape.hidden,
                                         shape.shared_inner));
@@ -182,16 +179,17 @@ Plain::Layer plainLayer(const Parameters<float>& parameters,
 void expectPlainOutput(const Case& shape, const Parameters<float>& parameters,
                        const Matrix<float>& input,
                        const Matrix<float>& output) {
-  const auto plain    = plainLayer(parameters, shape);
-  const auto tokens   = toVector(input);
-  const auto actual   = toVector(output);
-  const auto width    = static_cast<std::size_t>(shape.hidden);
-  int ambiguous       = 0;
-  double largest_sum  = 0;
-  double largest_part = 0;
+  const auto plain     = plainLayer(parameters, shape);
+  const auto tokens    = toVector(input);
+  const auto actual    = toVector(output);
+  const auto width     = static_cast<std::size_t>(shape.hidden);
+  int ambiguous        = 0;
+  double largest_sum   = 0;
+  double largest_error = 0;
   for (std::size_t t = 0; t < output.extent(0); ++t) {
-    double margin       = 0;
-    const auto expected = plain(Plain::exact(&tokens[t * width], width), margin);
+    double margin = 0;
+    const auto expected =
+        plain(Plain::exact(&tokens[t * width], width), margin);
     if (margin <= 0) {
       ++ambiguous;
       continue;
@@ -200,12 +198,13 @@ void expectPlainOutput(const Case& shape, const Parameters<float>& parameters,
       const double error =
           std::abs(expected[h].value - double(actual[t * width + h]));
       ASSERT_LE(error, expected[h].error) << "token " << t << ", column " << h;
-      largest_sum  = std::max(largest_sum, std::abs(expected[h].value));
-      largest_part = std::max(largest_part, expected[h].error);
+      largest_sum   = std::max(largest_sum, std::abs(expected[h].value));
+      largest_error = std::max(largest_error, expected[h].error);
     }
   }
-  // The bound says something, and nearly every token was looked at.
-  EXPECT_LE(largest_part, 1e-4 * largest_sum);
+  // The bound, a worst case of three sums in a row, says something, and nearly
+  // every token was looked at.
+  EXPECT_LE(largest_error, 1e-3 * largest_sum);
   EXPECT_LE(ambiguous, shape.num_tokens / 10);
 }
 
@@ -222,19 +221,23 @@ void testAgainstPlainLoops(const Case& shape) {
   layer.forward(space, input, output);
   space.fence();
   expectPlainOutput(shape, parameters, input, output);
-  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, layer.plan(),
-                                             layer.expertIds()));
+  EXPECT_EQ(
+      "", Tokkos::validateDispatchPlan(space, layer.plan(), layer.expertIds()));
 }
 
 TEST(MoELayer, AgreesWithPlainLoopsToFloatRounding) {
   for (const auto products :
        {ExpertProducts::grouped, ExpertProducts::per_expert}) {
     testAgainstPlainLoops({.products = products});
-    testAgainstPlainLoops({.fused = true, .products = products, .alignment = 8});
-    testAgainstPlainLoops({.gated = false, .biases = true, .products = products});
     testAgainstPlainLoops(
-        {.hidden = 33, .inner = 7, .biases = true, .shared_inner = 20,
-         .products = products});
+        {.fused = true, .products = products, .alignment = 8});
+    testAgainstPlainLoops(
+        {.gated = false, .biases = true, .products = products});
+    testAgainstPlainLoops({.hidden       = 33,
+                           .inner        = 7,
+                           .biases       = true,
+                           .shared_inner = 20,
+                           .products     = products});
     testAgainstPlainLoops({.fused        = true,
                            .biases       = true,
                            .shared_inner = 9,
@@ -319,8 +322,8 @@ TEST(MoELayer, AnyRowStride) {
   const auto parameters = makeParameters<float>(random, shape);
   const auto input      = makeInput<float>(random, shape);
   const auto window     = [&](const Matrix<float>& wide) {
-    return Matrix<float>(Kokkos::subview(wide, Kokkos::ALL,
-                                             std::pair(0, shape.hidden)));
+    return Matrix<float>(
+        Kokkos::subview(wide, Kokkos::ALL, std::pair(0, shape.hidden)));
   };
   const Matrix<float> wide_input("input", shape.num_tokens, shape.hidden + 9);
   const Matrix<float> wide_output("output", shape.num_tokens, shape.hidden + 5);
@@ -333,9 +336,9 @@ TEST(MoELayer, AnyRowStride) {
   const Matrix<float> output("output", shape.num_tokens, shape.hidden);
   Kokkos::deep_copy(output, window(wide_output));
   expectPlainOutput(shape, parameters, input, output);
-  for (const float x : toVector(Kokkos::subview(
-           wide_output, Kokkos::ALL,
-           std::pair(shape.hidden, shape.hidden + 5))))
+  for (const float x :
+       toVector(Kokkos::subview(wide_output, Kokkos::ALL,
+                                std::pair(shape.hidden, shape.hidden + 5))))
     EXPECT_EQ(-7, x);
 }
 
@@ -393,7 +396,8 @@ class Differentiated {
         return loss();
       };
       const double difference =
-          (lossWith(values[i] + step) - lossWith(values[i] - step)) / (2 * step);
+          (lossWith(values[i] + step) - lossWith(values[i] - step)) /
+          (2 * step);
       Kokkos::deep_copy(Kokkos::subview(memory, i), values[i]);
       ASSERT_NEAR(difference, gradients[i], 2e-8 * (1 + std::abs(difference)))
           << "element " << i;
@@ -494,12 +498,12 @@ TEST(MoELayer, LocalExpertsAddUp) {
       return Cube<float>(Kokkos::subview(all, std::pair(begin, begin + half),
                                          Kokkos::ALL, Kokkos::ALL));
     };
-    auto local            = parameters;
-    local.experts.gate    = own(parameters.experts.gate);
-    local.experts.up      = own(parameters.experts.up);
-    local.experts.down    = own(parameters.experts.down);
-    auto options          = shape.options();
-    options.plan.experts  = Tokkos::ExpertRange{begin, begin + half};
+    auto local           = parameters;
+    local.experts.gate   = own(parameters.experts.gate);
+    local.experts.up     = own(parameters.experts.up);
+    local.experts.down   = own(parameters.experts.down);
+    auto options         = shape.options();
+    options.plan.experts = Tokkos::ExpertRange{begin, begin + half};
     Layer<float> layer(space, shape.num_tokens, shape.top_k, local, options);
     layer.computeLogits(space, input);
     layer.dispatch(space, input);
@@ -573,8 +577,10 @@ TEST(MoELayer, BytesTellsBeforehandWhatALayerAllocates) {
     for (const bool gate : {false, true})
       for (const auto products :
            {ExpertProducts::grouped, ExpertProducts::per_expert}) {
-        Case shape{.num_tokens = 301, .biases = true, .products = products,
-                   .alignment = 16};
+        Case shape{.num_tokens = 301,
+                   .biases     = true,
+                   .products   = products,
+                   .alignment  = 16};
         shape.shared_inner    = gate ? 11 : 0;
         shape.shared_gate     = gate;
         const auto parameters = makeParameters<float>(random, shape);
@@ -721,8 +727,8 @@ void testBlock(const std::string& name, int top_k,
   float largest       = 0;
   for (const float x : expected)
     largest = std::max(largest, std::abs(x));
-  for (const auto products : {ExpertProducts::grouped,
-                              ExpertProducts::per_expert}) {
+  for (const auto products :
+       {ExpertProducts::grouped, ExpertProducts::per_expert}) {
     LayerOptions options;
     options.router           = router;
     options.experts.products = products;
@@ -751,7 +757,7 @@ TEST(MoELayer, DeepSeekV3Block) {
   testBlock("deepseek_v3_block", 4,
             {.score       = Tokkos::Score::sigmoid,
              .bias        = makeArray(Data("model-routers/deepseek_v3_block")
-                                   .values("gate.e_score_correction_bias")),
+                                          .values("gate.e_score_correction_bias")),
              .groups      = 4,
              .kept_groups = 2,
              .group_score = Tokkos::GroupScore::sum_of_best_two,

@@ -96,20 +96,19 @@ template <class Real, class ExecutionSpace = Kokkos::DefaultExecutionSpace>
 class MoELayer {
   static_assert(std::is_same_v<Real, float> || std::is_same_v<Real, double>,
                 "Tokkos::MoELayer: Real must be float or double");
-  static_assert(
-      Kokkos::is_execution_space_v<ExecutionSpace>,
-      "Tokkos::MoELayer: ExecutionSpace must be an execution space");
+  static_assert(Kokkos::is_execution_space_v<ExecutionSpace>,
+                "Tokkos::MoELayer: ExecutionSpace must be an execution space");
 
  public:
   using execution_space = ExecutionSpace;  ///< of all work
   using memory_space =
       typename ExecutionSpace::memory_space;  ///< of all memory
-  using Matrix = Kokkos::View<Real**, Kokkos::LayoutRight,
-                              memory_space>;  ///< row-major, any row stride
+  using Matrix      = Kokkos::View<Real**, Kokkos::LayoutRight,
+                                   memory_space>;  ///< row-major, any row stride
   using ConstMatrix = Kokkos::View<const Real**, Kokkos::LayoutRight,
                                    memory_space>;  ///< the same, to be read
   using Parameters =
-      MoELayerParameters<const Real, memory_space>;           ///< what it reads
+      MoELayerParameters<const Real, memory_space>;          ///< what it reads
   using Gradients = MoELayerParameters<Real, memory_space>;  ///< and writes
   using Options   = MoELayerOptions<memory_space>;           ///< how it works
 
@@ -159,8 +158,8 @@ class MoELayer {
   ///
   /// The choice of the experts counts as given. Asynchrony is that of forward.
   void backward(const ExecutionSpace& space, const ConstMatrix& input,
-                const ConstMatrix& output_gradient, const Matrix& input_gradient,
-                const Gradients& gradients = {});
+                const ConstMatrix& output_gradient,
+                const Matrix& input_gradient, const Gradients& gradients = {});
 
   /// \name The parts of forward, in their order
   /// For who puts something between them or in their place.
@@ -181,10 +180,10 @@ class MoELayer {
 
   /// \name Of the last forward
   ///@{
-  int numTokens() const { return m_num_tokens; }        ///< T
-  Matrix logits() const { return rows(m_logits); }      ///< T x E
+  int numTokens() const { return m_num_tokens; }         ///< T
+  Matrix logits() const { return rows(m_logits); }       ///< T x E
   auto expertIds() const { return rows(m_expert_ids); }  ///< T x K
-  Matrix weights() const { return rows(m_weights); }    ///< T x K
+  Matrix weights() const { return rows(m_weights); }     ///< T x K
   /// Its counts are the load of the experts, `dropped` what was dropped.
   const DispatchPlan<memory_space>& plan() const { return m_plan; }
   Matrix batch() const { return m_batch; }                 ///< R x H
@@ -366,7 +365,7 @@ MoELayer<Real, ExecutionSpace>::MoELayer(const ExecutionSpace& space,
   m_max_rows  = m_plan.max_rows;
   m_workspace = {space, m_max_rows, m_shape, workspaceOptions()};
   if (hasShared()) {
-    m_shared_plan = DispatchPlan<memory_space>(space, max_tokens, 1, 1);
+    m_shared_plan      = DispatchPlan<memory_space>(space, max_tokens, 1, 1);
     m_shared_workspace = {space, m_max_tokens, m_shared_shape,
                           workspaceOptions()};
   }
@@ -398,9 +397,8 @@ std::size_t MoELayer<Real, ExecutionSpace>::bytes(const ExecutionSpace& space,
   const auto working = layer.workspaceOptions();
   sum += Workspace::bytes(layer.m_max_rows, layer.m_shape, working);
   if (layer.hasShared())
-    sum +=
-        Plan::bytes(space, max_tokens, 1, 1) +
-        Workspace::bytes(layer.m_max_tokens, layer.m_shared_shape, working);
+    sum += Plan::bytes(space, max_tokens, 1, 1) +
+           Workspace::bytes(layer.m_max_tokens, layer.m_shared_shape, working);
   layer.forEachArray([&sum](const auto& view, const char*, auto... extents) {
     using Value = typename std::remove_cvref_t<decltype(view)>::value_type;
     // Kokkos allocates whole 8 bytes.
@@ -529,7 +527,7 @@ void MoELayer<Real, ExecutionSpace>::backward(
     Impl::throwInvalidArgument(
         function, "layer",
         "one made with options.gradients, after a call of forward", "none");
-  const auto num_tokens = static_cast<std::size_t>(m_num_tokens);
+  const auto num_tokens     = static_cast<std::size_t>(m_num_tokens);
   const char* const meaning = "the tokens of forward";
   checkTokens(function, "input", input, num_tokens, meaning);
   checkTokens(function, "output_gradient", output_gradient, num_tokens,
@@ -558,15 +556,15 @@ void MoELayer<Real, ExecutionSpace>::backward(
   routeTopKGradient(space, logits(), expertIds(), rows(m_weights_gradient),
                     rows(m_logits_gradient), m_options.router);
   Impl::differentiateLogits(space, input, m_parameters.router,
-                      rows(m_logits_gradient), input_gradient,
-                      gradients.router);
+                            rows(m_logits_gradient), input_gradient,
+                            gradients.router);
   if (hasSharedGate()) {
     routeTopKGradient(space, rows(m_shared_logits), rows(m_shared_ids),
                       rows(m_shared_weights_gradient),
                       rows(m_shared_logits_gradient), gateOptions());
     Impl::differentiateLogits(space, input, m_parameters.shared_gate,
-                        rows(m_shared_logits_gradient), input_gradient,
-                        gradients.shared_gate);
+                              rows(m_shared_logits_gradient), input_gradient,
+                              gradients.shared_gate);
   }
 }
 

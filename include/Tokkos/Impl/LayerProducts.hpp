@@ -16,9 +16,8 @@ namespace Tokkos::Impl {
 
 template <class Real, class View>
 BlasMatrix<Real> blasMatrix(const View& view) {
-  return {
-      view.data(), static_cast<std::int64_t>(view.stride(0)),
-      static_cast<int>(view.extent(0)), static_cast<int>(view.extent(1))};
+  return {view.data(), static_cast<std::int64_t>(view.stride(0)),
+          static_cast<int>(view.extent(0)), static_cast<int>(view.extent(1))};
 }
 
 /// c = op(a) * op(b) + beta * c, of any extents.
