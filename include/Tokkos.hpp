@@ -19,7 +19,6 @@
 #ifdef TOKKOS_ENABLE_KOKKOSKERNELS
 #include <Tokkos/Experts.hpp>
 #include <Tokkos/MoELayer.hpp>
-#include <Tokkos/CrsMatrix.hpp>
 #endif
 
 #endif

@@ -3,6 +3,8 @@
 
 #include "TestSupport.hpp"
 
+#include <Tokkos/CrsMatrix.hpp>
+
 #include <KokkosSparse_spmv.hpp>
 
 // The plan as a matrix of Kokkos Kernels, whose product is another combine.
