@@ -13,6 +13,7 @@ void addRows();                // permute, unpermute, combine
 void addGradients();           // permuteGradient, combineGradient
 void addRowCeilings();         // permuteCeiling, combineCeiling
 void addRouter();              // routeTopK
+void addLayer();               // layerAround, with Kokkos Kernels
 void addHostBaselines();       // countingSort, stableSort, memcpyRows
 void addSortByKeyBaselines();  // sortByKey
 void addCubBaselines();        // cubRadixSort, where CUDA is enabled

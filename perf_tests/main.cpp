@@ -38,6 +38,7 @@ int main(int argc, char* argv[]) {
 
   PerfTest::addPlan();
   PerfTest::addRouter();
+  PerfTest::addLayer();
   PerfTest::addRows();
   PerfTest::addGradients();
   PerfTest::addRowCeilings();
