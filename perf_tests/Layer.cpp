@@ -17,8 +17,8 @@ namespace PerfTest {
 #ifdef TOKKOS_ENABLE_KOKKOSKERNELS
 
 /// What a layer does around its products: choose, plan, permute and combine. It
-/// should take what routeTopKNormalized, updateDispatchPlan, permute and combine
-/// take by themselves.
+/// should take what routeTopKNormalized, updateDispatchPlan, permute and
+/// combine take by themselves.
 template <class ExecutionSpace>
 class LayerAround : public KokkosSubject<ExecutionSpace> {
   using Memory = typename ExecutionSpace::memory_space;
@@ -97,9 +97,8 @@ void addLayer() {
   forEachBackend([](auto type) {
     using Subject = LayerAround<typename decltype(type)::type>;
     for (const Workload& workload : workloads({Routing::none}))
-      if (workload.tokens <= 4096 &&
-          fits<typename decltype(type)::type>(2 *
-                                              Subject::minimumBytes(workload)))
+      if (workload.tokens <= 4096 && fits<typename decltype(type)::type>(
+                                         2 * Subject::minimumBytes(workload)))
         add<Subject>("layerAround", workload);
   });
 #endif
