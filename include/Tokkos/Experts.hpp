@@ -311,13 +311,13 @@ ExpertWorkspace<Real, ExecutionSpace>::ExpertWorkspace(
     : max_rows(rows), shape(sizes), options(choices) {
   static_cast<void>(bytes(rows, sizes, choices));  // checks
   const auto allocate = [&](const char* label) {
-    return Kokkos::view_alloc(
-        space, std::string("Tokkos::ExpertWorkspace::") + label,
-        Kokkos::WithoutInitializing);
+    return Kokkos::view_alloc(space,
+                              std::string("Tokkos::ExpertWorkspace::") + label,
+                              Kokkos::WithoutInitializing);
   };
   const auto R = static_cast<std::size_t>(rows);
   const auto F = static_cast<std::size_t>(sizes.inner_size);
-  projections = Matrix(allocate("projections"), R, sizes.gated ? 2 * F : F);
+  projections  = Matrix(allocate("projections"), R, sizes.gated ? 2 * F : F);
   if (choices.gradients) inner = Matrix(allocate("inner"), R, F);
   expert_of_tile = Kokkos::View<int*, memory_space>(
       allocate("expert_of_tile"),
@@ -398,9 +398,8 @@ void withExpertWay(const ExecutionSpace& space,
                    const ExpertOptions& options, const F& f) {
   if (segments != nullptr &&
       needsExpertSegments(plan, workspace.shape, options))
-    f(PerExpertWay<ExecutionSpace, Real>(space, segments->counts,
-                                         segments->offsets,
-                                         workspace.instances));
+    f(PerExpertWay<ExecutionSpace, Real>(
+        space, segments->counts, segments->offsets, workspace.instances));
   else
     f(GroupedWay<ExecutionSpace, Real>(space, plan,
                                        workspace.expert_of_tile.data()));
@@ -424,8 +423,7 @@ ExpertShape checkExperts(const char* function,
                   plan.maxRows(plan.num_tokens));
   else if (options.products == ExpertProducts::per_expert)
     throwInvalidArgument(function, "options.products",
-                         "automatic or grouped without segments",
-                         "per_expert");
+                         "automatic or grouped without segments", "per_expert");
   return shape;
 }
 
@@ -447,8 +445,8 @@ void forwardExperts(const ExecutionSpace& space,
                 "Tokkos::applyExperts: output must be non-const");
   constexpr auto function = "Tokkos::applyExperts";
   const Weights read      = weights;
-  const ExpertShape shape = checkExperts(function, plan, segments, read, input,
-                                         workspace, options);
+  const ExpertShape shape =
+      checkExperts(function, plan, segments, read, input, workspace, options);
   checkExpertBatch(function, "output", plan, shape.hidden_size, output);
   std::vector<NamedRegion> inputs = {{"input", memoryRegion(input)}};
   addExpertRegions("weights.", read, inputs);
@@ -490,8 +488,8 @@ void backwardExperts(const ExecutionSpace& space,
                 "non-const");
   constexpr auto function = "Tokkos::applyExpertsGradient";
   const Weights read      = weights;
-  const ExpertShape shape = checkExperts(function, plan, segments, read, input,
-                                         workspace, options);
+  const ExpertShape shape =
+      checkExperts(function, plan, segments, read, input, workspace, options);
   checkExpertBatch(function, "output_gradient", plan, shape.hidden_size,
                    output_gradient);
   const bool wants_input = input_gradient.extent(1) > 0;
@@ -592,9 +590,8 @@ void applyExpertsGradient(
     const InputGradient& input_gradient,
     const ExpertWeights<Real, WeightSpace>& weights_gradient,
     const ExpertOptions& options) {
-  Impl::backwardExperts(space, plan, &segments, weights, input,
-                        output_gradient, workspace, input_gradient,
-                        weights_gradient, options);
+  Impl::backwardExperts(space, plan, &segments, weights, input, output_gradient,
+                        workspace, input_gradient, weights_gradient, options);
 }
 
 }  // namespace Tokkos
