@@ -30,12 +30,11 @@ KOKKOS_INLINE_FUNCTION Activated<Real> silu(Real x) {
 
 template <class Real>
 KOKKOS_INLINE_FUNCTION Activated<Real> gelu(Real x) {
-  constexpr Real sqrt_half        = Real(0.70710678118654752440);
-  constexpr Real density_of_zero  = Real(0.39894228040143267794);
+  constexpr Real sqrt_half       = Real(0.70710678118654752440);
+  constexpr Real density_of_zero = Real(0.39894228040143267794);
   // erfc keeps the digits of the left tail, where 1 + erf has none.
   const Real below = Kokkos::erfc(-x * sqrt_half) / 2;
-  return {x * below,
-          below + x * density_of_zero * Kokkos::exp(-x * x / 2)};
+  return {x * below, below + x * density_of_zero * Kokkos::exp(-x * x / 2)};
 }
 
 template <class Real>
@@ -57,10 +56,14 @@ template <class Real>
 KOKKOS_INLINE_FUNCTION Activated<Real> activated(Activation activation,
                                                  Real x) {
   switch (activation) {
-    case Activation::gelu: return gelu(x);
-    case Activation::gelu_tanh: return geluTanh(x);
-    case Activation::relu: return relu(x);
-    default: return silu(x);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::gelu_tanh:
+      return geluTanh(x);
+    case Activation::relu:
+      return relu(x);
+    default:
+      return silu(x);
   }
 }
 
@@ -120,8 +123,8 @@ struct ActivateRowsGradient {
          f += team.team_size()) {
       const Real up = data.biased(data.up, data.up_bias, at, f);
       if (gated) {
-        const Real gate = data.biased(data.gate, data.gate_bias, at, f);
-        const Activated<Real> a    = activated(data.activation, gate);
+        const Real gate         = data.biased(data.gate, data.gate_bias, at, f);
+        const Activated<Real> a = activated(data.activation, gate);
         data.gate.row(at.row)[f] = gradient[f] * up * a.slope;
         data.up.row(at.row)[f]   = gradient[f] * a.value;
       } else {

@@ -32,14 +32,13 @@ struct BlasMatrix {
 template <class ExecutionSpace, class Real>
 auto blasView(const BlasMatrix<Real>& matrix) {
   using Memory = typename ExecutionSpace::memory_space;
-  using View =
-      Kokkos::View<Real**, Kokkos::LayoutRight,
-                   Kokkos::Device<ExecutionSpace, Memory>,
-                   Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+  using View   = Kokkos::View<Real**, Kokkos::LayoutRight,
+                              Kokkos::Device<ExecutionSpace, Memory>,
+                              Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
   const View whole(matrix.data, static_cast<std::size_t>(matrix.rows),
                    static_cast<std::size_t>(matrix.row_stride));
-  return View(Kokkos::subview(whole, Kokkos::ALL,
-                              std::make_pair(0, matrix.columns)));
+  return View(
+      Kokkos::subview(whole, Kokkos::ALL, std::make_pair(0, matrix.columns)));
 }
 
 /// c = op(a) * op(b) + beta * c, where op is 'N' or 'T'. pre-condition: no

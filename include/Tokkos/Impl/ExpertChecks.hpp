@@ -72,8 +72,7 @@ ExpertShape expertShape(const char* function, const Weights& weights) {
   const std::size_t hidden  = weights.down.extent(1);
   const std::size_t inner   = weights.down.extent(2);
   for (int d = 0; d < 3; ++d)
-    checkRange(function,
-               "weights.down.extent(" + std::to_string(d) + ")",
+    checkRange(function, "weights.down.extent(" + std::to_string(d) + ")",
                static_cast<std::int64_t>(
                    weights.down.extent(static_cast<std::size_t>(d))),
                1, INT_MAX / 2, "int can hold");
@@ -123,11 +122,9 @@ void checkExpertGradients(const char* function, const Weights& weights,
                     View::rank()) {
         if (name != other) return;
         for (std::size_t d = 0; d < View::rank(); ++d)
-          checkExtent(function, "weights_gradient." + name,
-                      static_cast<int>(d), view.extent(d),
-                      counterpart.extent(d),
-                      "weights." + name + ".extent(" + std::to_string(d) +
-                          ")");
+          checkExtent(function, "weights_gradient." + name, static_cast<int>(d),
+                      view.extent(d), counterpart.extent(d),
+                      "weights." + name + ".extent(" + std::to_string(d) + ")");
         if constexpr (View::rank() == 3)
           checkExpertView(function, "weights_gradient." + name, view,
                           view.extent(0), view.extent(1), view.extent(2));

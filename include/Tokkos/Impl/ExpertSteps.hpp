@@ -32,12 +32,12 @@ class GroupedWay {
   GroupedWay(const ExecutionSpace& space, const DispatchPlan<MemorySpace>& plan,
              int* expert_of_tile)
       : m_space(space), m_num_experts(plan.num_experts) {
-    const int max_rows     = plan.maxRows(plan.num_tokens);
-    m_rows.expert_of_tile  = expert_of_tile;
-    m_rows.offsets         = plan.offsets.data();
-    m_rows.counts          = plan.counts.data();
-    m_rows.tile_rows       = tileRows(max_rows, m_num_experts);
-    m_rows.num_tiles       = numTiles(max_rows, m_num_experts);
+    const int max_rows    = plan.maxRows(plan.num_tokens);
+    m_rows.expert_of_tile = expert_of_tile;
+    m_rows.offsets        = plan.offsets.data();
+    m_rows.counts         = plan.counts.data();
+    m_rows.tile_rows      = tileRows(max_rows, m_num_experts);
+    m_rows.num_tiles      = numTiles(max_rows, m_num_experts);
     KokkosExt::parallelFor(
         "Tokkos::applyExperts::tiles",
         Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
@@ -77,15 +77,15 @@ class GroupedWay {
                     const BatchMatrix<const Real>& right,
                     const ExpertMatrices<Real>& matrices) const {
     if (!matrices.exists()) return;
-    using Kernel           = WeightsProduct<ExecutionSpace, Real>;
-    const int row_tiles    = (matrices.rows - 1) / many_tile_rows + 1;
-    const int column_tiles = (matrices.columns - 1) / Kernel::Tile::tile_columns + 1;
-    KokkosExt::launchTeams(
-        "Tokkos::applyExpertsGradient::weights", m_space,
-        m_num_experts * row_tiles * column_tiles, Kernel::max_team_size,
-        Kernel::Tile::scratch_bytes,
-        Kernel{m_rows.offsets, m_rows.counts, left, right, matrices, row_tiles,
-               column_tiles});
+    using Kernel        = WeightsProduct<ExecutionSpace, Real>;
+    const int row_tiles = (matrices.rows - 1) / many_tile_rows + 1;
+    const int column_tiles =
+        (matrices.columns - 1) / Kernel::Tile::tile_columns + 1;
+    KokkosExt::launchTeams("Tokkos::applyExpertsGradient::weights", m_space,
+                           m_num_experts * row_tiles * column_tiles,
+                           Kernel::max_team_size, Kernel::Tile::scratch_bytes,
+                           Kernel{m_rows.offsets, m_rows.counts, left, right,
+                                  matrices, row_tiles, column_tiles});
   }
 
   void activate(ActivationData<Real> data) const {
@@ -113,7 +113,8 @@ class GroupedWay {
                   bool accumulate) const {
     const auto launch = [&](const auto& kernel) {
       using Kernel = std::remove_cvref_t<decltype(kernel)>;
-      const int column_tiles = (to.columns - 1) / Kernel::Tile::tile_columns + 1;
+      const int column_tiles =
+          (to.columns - 1) / Kernel::Tile::tile_columns + 1;
       KokkosExt::launchTeams(label, m_space, m_rows.num_tiles * column_tiles,
                              Kernel::max_team_size, Kernel::Tile::scratch_bytes,
                              kernel);

@@ -38,8 +38,7 @@ struct SumExpertRows {
   template <class Team>
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     const int expert = team.league_rank() / column_tiles;
-    const int first =
-        (team.league_rank() - expert * column_tiles) * columns;
+    const int first  = (team.league_rank() - expert * column_tiles) * columns;
     Real* const partial = static_cast<Real*>(team.scratch());
     for (int i = team.team_rank(); i < columns * lanes; i += team.team_size()) {
       const int column = first + i % columns;
@@ -117,12 +116,11 @@ void zeroExpertPadding(const ExecutionSpace& space,
   if (plan.options.alignment == 1) return;
   constexpr int max_shares = 16;
   const int shares = Kokkos::min(plan.options.alignment - 1, max_shares);
-  KokkosExt::launchTeams("Tokkos::applyExperts::padding", space,
-                         plan.num_experts * shares,
-                         row_team_size<ExecutionSpace>, 0,
-                         ZeroExpertPadding<Real>{plan.offsets.data(),
-                                                 plan.counts.data(), rows,
-                                                 shares});
+  KokkosExt::launchTeams(
+      "Tokkos::applyExperts::padding", space, plan.num_experts * shares,
+      row_team_size<ExecutionSpace>, 0,
+      ZeroExpertPadding<Real>{plan.offsets.data(), plan.counts.data(), rows,
+                              shares});
 }
 
 }  // namespace Tokkos::Impl

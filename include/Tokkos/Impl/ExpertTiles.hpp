@@ -112,7 +112,7 @@ struct TileProduct {
  private:
   template <class A, class B, class Write>
   KOKKOS_FUNCTION static void computeAlone(const A& a, const B& b, int depth,
-                           const Write& write) {
+                                           const Write& write) {
     const int rows    = a.outer < tile_rows ? a.outer : tile_rows;
     const int columns = b.outer < tile_columns ? b.outer : tile_columns;
     for (int m = 0; m < rows; ++m) {
@@ -162,9 +162,9 @@ struct TileProduct {
   KOKKOS_FORCEINLINE_FUNCTION static void computeTogether(
       const Team& team, const Factor<Real, a_contiguous>& a,
       const Factor<Real, b_contiguous>& b, int depth, const Write& write) {
-    using Values  = Pack<Real, pack>;
-    Real* const x = static_cast<Real*>(team.scratch());
-    Real* const y = x + tile_rows * stride;
+    using Values            = Pack<Real, pack>;
+    Real* const x           = static_cast<Real*>(team.scratch());
+    Real* const y           = x + tile_rows * stride;
     const int rank          = team.team_rank();
     const int thread_row    = rank / column_threads;
     const int thread_column = rank % column_threads;
@@ -258,11 +258,11 @@ struct WeightsProduct {
 
   template <class Team>
   KOKKOS_FUNCTION void operator()(const Team& team) const {
-    const int line     = team.league_rank() / column_tiles;
-    const int expert   = line / row_tiles;
-    const int m_first  = (line - expert * row_tiles) * many_tile_rows;
-    const int n_first  = (team.league_rank() - line * column_tiles) *
-                        Tile::tile_columns;
+    const int line    = team.league_rank() / column_tiles;
+    const int expert  = line / row_tiles;
+    const int m_first = (line - expert * row_tiles) * many_tile_rows;
+    const int n_first =
+        (team.league_rank() - line * column_tiles) * Tile::tile_columns;
     const int row = offsets[expert];
     const Factor<Real, false> a{left.row(row) + m_first, left.row_stride,
                                 matrices.rows - m_first};

@@ -94,8 +94,8 @@ class Instances {
   Instances(const ExecutionSpace& space, int number) {
     if (number <= 1 || is_host_execution_space_v<ExecutionSpace>) return;
     const auto n = static_cast<std::size_t>(number);
-    m_instances  = Kokkos::Experimental::partition_space(
-        space, std::vector<int>(n, 1));
+    m_instances =
+        Kokkos::Experimental::partition_space(space, std::vector<int>(n, 1));
     m_order = std::make_shared<Impl::InstanceOrder<ExecutionSpace>>(n);
   }
 
