@@ -54,9 +54,9 @@ struct MoELayerParameters {
   Matrix shared_gate = {};
 
   /// The same parameters, to be read.
-  operator MoELayerParameters<const Real, MemorySpace>() const
-    requires(!std::is_const_v<Real>)
-  {
+  template <class Other>
+    requires(!std::is_const_v<Real> && std::is_same_v<Other, const Real>)
+  operator MoELayerParameters<Other, MemorySpace>() const {
     return {router, experts, shared, shared_gate};
   }
 };

@@ -79,6 +79,7 @@ class Tokkos(CMakePackage, CudaPackage, ROCmPackage):
             self.define_from_variant("Tokkos_ENABLE_UNIT_TESTS", "tests"),
             self.define("Tokkos_ENABLE_EXAMPLES", False),
             self.define("Tokkos_ENABLE_PERF_TESTS", False),
+            self.define_from_variant("Tokkos_ENABLE_EXPERTS", "kokkos_kernels"),
             self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
         ] + self.compiler_args()
 
