@@ -71,9 +71,9 @@ struct ExpertWeights {
   ExpertShape shape() const;
 
   /// The same weights, to be read.
-  operator ExpertWeights<const Real, MemorySpace>() const
-    requires(!std::is_const_v<Real>)
-  {
+  template <class Other>
+    requires(std::is_same_v<Other, const Real> && !std::is_const_v<Real>)
+  operator ExpertWeights<Other, MemorySpace>() const {
     return {gate,      up,      down,      gate_up,
             gate_bias, up_bias, down_bias, gate_up_bias};
   }

@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 // The steps of experts, forward and back, written once for two ways to run a
@@ -77,15 +78,11 @@ class GroupedWay {
                     const BatchMatrix<const Real>& right,
                     const ExpertMatrices<Real>& matrices) const {
     if (!matrices.exists()) return;
-    using Kernel        = WeightsProduct<ExecutionSpace, Real>;
-    const int row_tiles = (matrices.rows - 1) / many_tile_rows + 1;
-    const int column_tiles =
-        (matrices.columns - 1) / Kernel::Tile::tile_columns + 1;
-    KokkosExt::launchTeams("Tokkos::applyExpertsGradient::weights", m_space,
-                           m_num_experts * row_tiles * column_tiles,
-                           Kernel::max_team_size, Kernel::Tile::scratch_bytes,
-                           Kernel{m_rows.offsets, m_rows.counts, left, right,
-                                  matrices, row_tiles, column_tiles});
+    withPacks(isPackable(left.data, left.row_stride, left.columns) &&
+                  isPackable(right.data, right.row_stride, right.columns),
+              [&](auto packed) {
+                launchWeights<decltype(packed)::value>(left, right, matrices);
+              });
   }
 
   void activate(ActivationData<Real> data) const {
@@ -105,6 +102,29 @@ class GroupedWay {
                                                        : many_tile_rows;
   }
 
+  /// Calls f with whether loads are packed; hosts gain nothing by it.
+  template <class F>
+  static void withPacks([[maybe_unused]] bool packed, const F& f) {
+    if constexpr (!KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+      if (packed) return f(std::true_type());
+    f(std::false_type());
+  }
+
+  template <bool packed>
+  void launchWeights(const BatchMatrix<const Real>& left,
+                     const BatchMatrix<const Real>& right,
+                     const ExpertMatrices<Real>& matrices) const {
+    using Kernel        = WeightsProduct<ExecutionSpace, Real, packed>;
+    const int row_tiles = (matrices.rows - 1) / many_tile_rows + 1;
+    const int column_tiles =
+        (matrices.columns - 1) / Kernel::Tile::tile_columns + 1;
+    KokkosExt::launchTeams("Tokkos::applyExpertsGradient::weights", m_space,
+                           m_num_experts * row_tiles * column_tiles,
+                           Kernel::max_team_size, Kernel::Tile::scratch_bytes,
+                           Kernel{m_rows.offsets, m_rows.counts, left, right,
+                                  matrices, row_tiles, column_tiles});
+  }
+
   template <bool transposed>
   void launchRows(const char* label, const BatchMatrix<const Real>& from,
                   const ExpertMatrices<const Real>& matrices,
@@ -119,12 +139,21 @@ class GroupedWay {
                              Kernel::max_team_size, Kernel::Tile::scratch_bytes,
                              kernel);
     };
-    if (m_rows.tile_rows == few_tile_rows)
-      launch(RowsProduct<ExecutionSpace, Real, few_tile_rows, transposed>{
-          m_rows, from, matrices, to, bias, accumulate});
-    else
-      launch(RowsProduct<ExecutionSpace, Real, many_tile_rows, transposed>{
-          m_rows, from, matrices, to, bias, accumulate});
+    const bool packable =
+        isPackable(from.data, from.row_stride, from.columns) &&
+        isPackable(matrices.data, matrices.row_stride, matrices.columns) &&
+        matrices.expert_stride % load_pack<Real> == 0;
+    withPacks(packable, [&](auto is_packed) {
+      constexpr bool packed = decltype(is_packed)::value;
+      if (m_rows.tile_rows == few_tile_rows)
+        launch(
+            RowsProduct<ExecutionSpace, Real, few_tile_rows, transposed,
+                        packed>{m_rows, from, matrices, to, bias, accumulate});
+      else
+        launch(
+            RowsProduct<ExecutionSpace, Real, many_tile_rows, transposed,
+                        packed>{m_rows, from, matrices, to, bias, accumulate});
+    });
   }
 
   ExecutionSpace m_space;

@@ -58,16 +58,32 @@ struct FindTiles {
   }
 };
 
+/// Numbers that are loaded at once where addresses allow it: 16 bytes.
+template <class Real>
+inline constexpr int load_pack = 16 / static_cast<int>(sizeof(Real));
+
+/// Whether rows of so many numbers can be loaded so.
+template <class Real>
+bool isPackable(const Real* data, std::int64_t stride, int columns) {
+  return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 &&
+         stride % load_pack<Real> == 0 && columns % load_pack<Real> == 0;
+}
+
 /// A factor of a product, seen as `outer` vectors of `depth` numbers each.
-/// Either the numbers of a vector lie side by side or the vectors do.
-template <class Real, bool depth_is_contiguous>
+/// Either the numbers of a vector lie side by side or the vectors do; packed:
+/// where isPackable.
+template <class Number, bool depth_is_contiguous, bool packed>
 struct Factor {
+  using Real                       = Number;
+  static constexpr bool contiguous = depth_is_contiguous;
+  static constexpr int pack        = packed ? load_pack<Real> : 1;
+
   const Real* data;
   std::int64_t stride;
   int outer;
 
   KOKKOS_FORCEINLINE_FUNCTION Real at(int o, int d) const {
-    return depth_is_contiguous ? data[o * stride + d] : data[d * stride + o];
+    return contiguous ? data[o * stride + d] : data[d * stride + o];
   }
 };
 
@@ -127,41 +143,55 @@ struct TileProduct {
     }
   }
 
-  /// One thread's part of a slice, on its way to scratch memory.
-  template <int outer, bool depth_is_contiguous>
+  /// One thread's part of a slice, on its way to scratch memory: packs of
+  /// numbers side by side, each so many vectors or numbers behind the last.
+  template <int outer, class From>
   struct Slice {
-    static constexpr int per_thread = outer * slice / team_size;
-    Real values[per_thread];
+    static constexpr int line = (From::contiguous ? slice : outer) / From::pack;
+    static constexpr int lines = team_size / line;
+    static constexpr int packs = outer * slice / team_size / From::pack;
+    static_assert(team_size % line == 0 && packs > 0);
+    using Values = Pack<Real, From::pack>;
 
-    KOKKOS_FORCEINLINE_FUNCTION void load(
-        int rank, const Factor<Real, depth_is_contiguous>& from, int begin,
-        int depth) {
-      for (int i = 0; i < per_thread; ++i) {
-        const int o = outerOf(rank, i);
-        const int d = begin + depthOf(rank, i);
-        values[i]   = o < from.outer && d < depth ? from.at(o, d) : Real(0);
+    Values values[packs];
+
+    KOKKOS_FORCEINLINE_FUNCTION void load(int rank, const From& from, int begin,
+                                          int depth) {
+      const int along    = rank % line * From::pack;
+      const int across   = rank / line;
+      const int o        = From::contiguous ? across : along;
+      const int d        = begin + (From::contiguous ? along : across);
+      const Real* source = from.data +
+                           (From::contiguous ? o : d) * from.stride +
+                           (From::contiguous ? d : o);
+      for (int i = 0; i < packs; ++i) {
+        const bool inside = From::contiguous
+                                ? o + i * lines < from.outer && d < depth
+                                : o < from.outer && d + i * lines < depth;
+        values[i] =
+            inside ? *reinterpret_cast<const Values*>(source) : Values{};
+        source += lines * from.stride;
       }
     }
     KOKKOS_FORCEINLINE_FUNCTION void store(int rank, Real* scratch) const {
-      for (int i = 0; i < per_thread; ++i)
-        scratch[outerOf(rank, i) * stride + depthOf(rank, i)] = values[i];
-    }
-
-   private:
-    KOKKOS_FORCEINLINE_FUNCTION static int outerOf(int rank, int i) {
-      const int index = i * team_size + rank;
-      return depth_is_contiguous ? index / slice : index % outer;
-    }
-    KOKKOS_FORCEINLINE_FUNCTION static int depthOf(int rank, int i) {
-      const int index = i * team_size + rank;
-      return depth_is_contiguous ? index % slice : index / outer;
+      const int along  = rank % line * From::pack;
+      const int across = rank / line;
+      for (int i = 0; i < packs; ++i)
+        if constexpr (From::contiguous)
+          *reinterpret_cast<Values*>(scratch + (across + i * lines) * stride +
+                                     along) = values[i];
+        else
+          for (int p = 0; p < From::pack; ++p)
+            scratch[(along + p) * stride + across + i * lines] =
+                values[i].value[p];
     }
   };
 
-  template <class Team, bool a_contiguous, bool b_contiguous, class Write>
-  KOKKOS_FORCEINLINE_FUNCTION static void computeTogether(
-      const Team& team, const Factor<Real, a_contiguous>& a,
-      const Factor<Real, b_contiguous>& b, int depth, const Write& write) {
+  template <class Team, class A, class B, class Write>
+  KOKKOS_FORCEINLINE_FUNCTION static void computeTogether(const Team& team,
+                                                          const A& a,
+                                                          const B& b, int depth,
+                                                          const Write& write) {
     using Values            = Pack<Real, pack>;
     Real* const x           = static_cast<Real*>(team.scratch());
     Real* const y           = x + tile_rows * stride;
@@ -169,8 +199,8 @@ struct TileProduct {
     const int thread_row    = rank / column_threads;
     const int thread_column = rank % column_threads;
 
-    Slice<tile_rows, a_contiguous> next_a;
-    Slice<tile_columns, b_contiguous> next_b;
+    Slice<tile_rows, A> next_a;
+    Slice<tile_columns, B> next_b;
     Real sums[rows_of_thread][columns_of_thread] = {};
     next_a.load(rank, a, 0, depth);
     next_b.load(rank, b, 0, depth);
@@ -208,7 +238,8 @@ struct TileProduct {
 
 /// Rows of the batch times the matrix of their expert: to = from * matrix^T, or
 /// from * matrix. With a bias, or added to what was there.
-template <class ExecutionSpace, class Real, int tile_rows, bool transposed>
+template <class ExecutionSpace, class Real, int tile_rows, bool transposed,
+          bool packed>
 struct RowsProduct {
   using Tile = TileProduct<ExecutionSpace, Real, tile_rows>;
   static constexpr int max_team_size = Tile::team_size;
@@ -229,10 +260,10 @@ struct RowsProduct {
 
     const int first = column_tile * Tile::tile_columns;
     const int width = to.columns - first;
-    const Factor<Real, true> a{from.row(rows.first), from.row_stride,
-                               rows.count};
+    const Factor<Real, true, packed> a{from.row(rows.first), from.row_stride,
+                                       rows.count};
     const Real* const matrix = matrices.of(rows.expert);
-    const Factor<Real, transposed> b{
+    const Factor<Real, transposed, packed> b{
         transposed ? matrix + first * matrices.row_stride : matrix + first,
         matrices.row_stride, width};
     const auto write = [&](int m, int n, Real sum) {
@@ -245,7 +276,7 @@ struct RowsProduct {
 };
 
 /// matrix = a^T * b over the rows of every expert; zeros without rows.
-template <class ExecutionSpace, class Real>
+template <class ExecutionSpace, class Real, bool packed>
 struct WeightsProduct {
   using Tile = TileProduct<ExecutionSpace, Real, many_tile_rows>;
   static constexpr int max_team_size = Tile::team_size;
@@ -264,10 +295,10 @@ struct WeightsProduct {
     const int n_first =
         (team.league_rank() - line * column_tiles) * Tile::tile_columns;
     const int row = offsets[expert];
-    const Factor<Real, false> a{left.row(row) + m_first, left.row_stride,
-                                matrices.rows - m_first};
-    const Factor<Real, false> b{right.row(row) + n_first, right.row_stride,
-                                matrices.columns - n_first};
+    const Factor<Real, false, packed> a{
+        left.row(row) + m_first, left.row_stride, matrices.rows - m_first};
+    const Factor<Real, false, packed> b{
+        right.row(row) + n_first, right.row_stride, matrices.columns - n_first};
     Real* const matrix = matrices.of(expert);
     const auto write   = [&](int m, int n, Real sum) {
       matrix[(m_first + m) * matrices.row_stride + n_first + n] = sum;
