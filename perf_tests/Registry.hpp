@@ -13,6 +13,7 @@ void addRows();                // permute, unpermute, combine
 void addGradients();           // permuteGradient, combineGradient
 void addRowCeilings();         // permuteCeiling, combineCeiling
 void addRouter();              // routeTopK
+void addExperts();             // applyExperts, where Kokkos Kernels was found
 void addHostBaselines();       // countingSort, stableSort, memcpyRows
 void addSortByKeyBaselines();  // sortByKey
 void addCubBaselines();        // cubRadixSort, where CUDA is enabled
