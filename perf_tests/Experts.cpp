@@ -16,7 +16,6 @@
 
 #include <KokkosBatched_Gemm_Decl.hpp>
 #include <KokkosBatched_Gemm_Team_Impl.hpp>
-#include <KokkosKernels_config.h>
 
 #ifdef TOKKOS_PERFTEST_CUBLAS
 #include <cublas_v2.h>
@@ -29,7 +28,7 @@
 #include <string>
 #include <vector>
 
-#ifdef KOKKOSKERNELS_ENABLE_TPL_BLAS
+#ifdef TOKKOS_PERFTEST_BLAS
 extern "C" void sgemm_(const char*, const char*, const int*, const int*,
                        const int*, const float*, const float*, const int*,
                        const float*, const int*, const float*, float*,
@@ -163,8 +162,8 @@ class ExpertSubject : public KokkosSubject<ExecutionSpace> {
     const double H = workload.model.hidden, F = innerSize(workload);
     const double experts =
         std::min(workload.model.num_experts, workload.numAssignments());
-    return sizeof(float) * (experts * 3 * F * H +
-                            2. * workload.numAssignments() * H);
+    return sizeof(float) *
+           (experts * 3 * F * H + 2. * workload.numAssignments() * H);
   }
 
   int numSets() const { return static_cast<int>(m_sets.size()); }
@@ -188,8 +187,8 @@ class ExpertSubject : public KokkosSubject<ExecutionSpace> {
  private:
   using Views = ExpertViews<ExecutionSpace>;
 
-  static int checkRow(const ExecutionSpace& space, const Views& views,
-                      int row, int expert) {
+  static int checkRow(const ExecutionSpace& space, const Views& views, int row,
+                      int expert) {
     using Policy = Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>;
     const ExpertInnerOfRow<Views> inner{
         views,
@@ -201,8 +200,7 @@ class ExpertSubject : public KokkosSubject<ExecutionSpace> {
         Policy(space, 0, static_cast<int>(inner.inner.extent(0))), inner);
     int wrong = 0;
     Kokkos::parallel_reduce("PerfTest::check", Policy(space, 0, 3),
-                            CountWrongExpertColumns<Views>{inner},
-                            wrong);
+                            CountWrongExpertColumns<Views>{inner}, wrong);
     return wrong;
   }
 
@@ -253,7 +251,7 @@ struct TeamGemmTile {
   using Memory   = Kokkos::DefaultExecutionSpace::memory_space;
   using Rows     = Matrix<float, Memory>;
   using Matrices = Kokkos::View<float***, Kokkos::LayoutRight, Memory>;
-  static constexpr int tile = 32;  // a copy goes to Kokkos::min
+  static constexpr int tile = 32;
 
   Rows from, to;
   Matrices matrices;
@@ -272,20 +270,17 @@ struct TeamGemmTile {
         first, first + Kokkos::min(int(tile), counts(expert) - begin));
     const Kokkos::pair<int, int> columns(
         column, Kokkos::min(column + tile, matrices.extent_int(1)));
-    KokkosBatched::TeamGemm<
-        Member, KokkosBatched::Trans::NoTranspose,
-        KokkosBatched::Trans::Transpose,
-        KokkosBatched::Algo::Gemm::Blocked>::invoke(team, 1.f,
-                                  Kokkos::subview(from, rows, Kokkos::ALL),
-                                  Kokkos::subview(matrices, expert, columns,
-                                                  Kokkos::ALL),
-                                  0.f, Kokkos::subview(to, rows, columns));
+    KokkosBatched::TeamGemm<Member, KokkosBatched::Trans::NoTranspose,
+                            KokkosBatched::Trans::Transpose,
+                            KokkosBatched::Algo::Gemm::Blocked>::
+        invoke(team, 1.f, Kokkos::subview(from, rows, Kokkos::ALL),
+               Kokkos::subview(matrices, expert, columns, Kokkos::ALL), 0.f,
+               Kokkos::subview(to, rows, columns));
   }
 };
 
 /// Products that KokkosBatched::TeamGemm makes, for Kokkos' default backend.
-struct TeamGemm
-    : ProductsSubject<TeamGemm, Kokkos::DefaultExecutionSpace> {
+struct TeamGemm : ProductsSubject<TeamGemm, Kokkos::DefaultExecutionSpace> {
   using Space = Kokkos::DefaultExecutionSpace;
   using ProductsSubject<TeamGemm, Space>::ProductsSubject;
 
@@ -306,9 +301,9 @@ struct TeamGemm
                      const TeamGemmTile::Rows& from,
                      const TeamGemmTile::Matrices& matrices,
                      const TeamGemmTile::Rows& to) {
-    const int tile  = TeamGemmTile::tile;
-    const int E     = matrices.extent_int(0);
-    int most_rows   = 0;
+    const int tile = TeamGemmTile::tile;
+    const int E    = matrices.extent_int(0);
+    int most_rows  = 0;
     for (const int count : set.segments.counts)
       most_rows = std::max(most_rows, count);
     const int of_row    = (matrices.extent_int(1) - 1) / tile + 1;
@@ -322,20 +317,19 @@ struct TeamGemm
   }
 };
 
-#ifdef KOKKOSKERNELS_ENABLE_TPL_BLAS
+#ifdef TOKKOS_PERFTEST_BLAS
 /// The host's BLAS, called directly.
 template <class ExecutionSpace>
 struct HostBlas : ProductsSubject<HostBlas<ExecutionSpace>, ExecutionSpace> {
   using ProductsSubject<HostBlas, ExecutionSpace>::ProductsSubject;
 
   template <class Set, class Workspace>
-  static void run(const ExecutionSpace&, const Set& set,
-                  Workspace& workspace) {
+  static void run(const ExecutionSpace&, const Set& set, Workspace& workspace) {
     const int H = workspace.shape.hidden_size, F = workspace.shape.inner_size;
     for (std::size_t e = 0; e < set.segments.counts.size(); ++e) {
       const int rows = set.segments.counts[e];
       if (rows == 0) continue;
-      const int first = set.segments.offsets[e];
+      const int first    = set.segments.offsets[e];
       float* const inner = &workspace.projections(first, 0);
       product(rows, F, H, &set.input(first, 0), H, &set.weights.gate(e, 0, 0),
               inner, 2 * F);
@@ -372,11 +366,11 @@ class Cublas : public ProductsSubject<Cublas, Kokkos::Cuda> {
     for (std::size_t e = 0; e < set.segments.counts.size(); ++e) {
       const int rows = set.segments.counts[e];
       if (rows == 0) continue;
-      const std::size_t first   = set.segments.offsets[e];
-      cublasHandle_t handle     = streams.handle(e);
-      float* const inner        = workspace.projections.data() + first * 2 * F;
-      const float* const input  = set.input.data() + first * H;
-      const std::size_t matrix  = e * F * H;
+      const std::size_t first  = set.segments.offsets[e];
+      cublasHandle_t handle    = streams.handle(e);
+      float* const inner       = workspace.projections.data() + first * 2 * F;
+      const float* const input = set.input.data() + first * H;
+      const std::size_t matrix = e * F * H;
       product(handle, rows, F, H, input, H, set.weights.gate.data() + matrix,
               inner, 2 * F);
       product(handle, rows, F, H, input, H, set.weights.up.data() + matrix,
@@ -397,9 +391,9 @@ class Cublas : public ProductsSubject<Cublas, Kokkos::Cuda> {
                       const float* a, int lda, const float* b, float* c,
                       int ldc) {
     const float one = 1, zero = 0;
-    require(cublasSgemm(handle, CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, b, k, a,
-                      lda, &zero, c, ldc) == CUBLAS_STATUS_SUCCESS,
-          "cublasSgemm failed");
+    require(cublasSgemm(handle, CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, b, k,
+                        a, lda, &zero, c, ldc) == CUBLAS_STATUS_SUCCESS,
+            "cublasSgemm failed");
   }
 
   struct Streams {
@@ -412,27 +406,27 @@ class Cublas : public ProductsSubject<Cublas, Kokkos::Cuda> {
       for (std::size_t i = 0; i < number; ++i) {
         require(cudaStreamCreate(&stream[i]) == cudaSuccess, "no stream");
         require(cublasCreate(&of_stream[i]) == CUBLAS_STATUS_SUCCESS &&
-                  cublasSetStream(of_stream[i], stream[i]) ==
-                      CUBLAS_STATUS_SUCCESS,
-              "no cuBLAS");
+                    cublasSetStream(of_stream[i], stream[i]) ==
+                        CUBLAS_STATUS_SUCCESS,
+                "no cuBLAS");
       }
       for (cudaEvent_t& e : event)
-        require(cudaEventCreateWithFlags(&e, cudaEventDisableTiming) ==
-                  cudaSuccess,
-              "no event");
+        require(
+            cudaEventCreateWithFlags(&e, cudaEventDisableTiming) == cudaSuccess,
+            "no event");
     }
     cublasHandle_t handle(std::size_t e) const { return of_stream[e % number]; }
     void fork(cudaStream_t from) {
       require(cudaEventRecord(event[number], from) == cudaSuccess, "fork");
       for (std::size_t i = 0; i < number; ++i)
         require(cudaStreamWaitEvent(stream[i], event[number], 0) == cudaSuccess,
-              "fork");
+                "fork");
     }
     void join(cudaStream_t to) {
       for (std::size_t i = 0; i < number; ++i)
         require(cudaEventRecord(event[i], stream[i]) == cudaSuccess &&
-                  cudaStreamWaitEvent(to, event[i], 0) == cudaSuccess,
-              "join");
+                    cudaStreamWaitEvent(to, event[i], 0) == cudaSuccess,
+                "join");
     }
   };
 };
@@ -448,7 +442,7 @@ void addExperts() {
           using Space = typename decltype(backend)::type;
           add<PerExpert<Space>>("applyExperts", workload, "per_expert");
           add<Grouped<Space>>("applyExperts", workload, "grouped");
-#ifdef KOKKOSKERNELS_ENABLE_TPL_BLAS
+#ifdef TOKKOS_PERFTEST_BLAS
           if constexpr (is_host_v<Space>)
             add<HostBlas<Space>>("expertProducts", workload, "blas");
 #endif
