@@ -14,6 +14,7 @@ void addGradients();           // permuteGradient, combineGradient
 void addRowCeilings();         // permuteCeiling, combineCeiling
 void addRouter();              // routeTopK
 void addLayer();               // layerAround, with Kokkos Kernels
+void addExperts();             // applyExperts, where Kokkos Kernels was found
 void addHostBaselines();       // countingSort, stableSort, memcpyRows
 void addSortByKeyBaselines();  // sortByKey
 void addCubBaselines();        // cubRadixSort, where CUDA is enabled

@@ -42,6 +42,7 @@ int main(int argc, char* argv[]) {
   PerfTest::addRows();
   PerfTest::addGradients();
   PerfTest::addRowCeilings();
+  PerfTest::addExperts();
   PerfTest::addStages();
   PerfTest::addHostBaselines();
   PerfTest::addSortByKeyBaselines();

@@ -24,8 +24,8 @@ enum class ExpertProducts {
 
 /// How the experts compute.
 struct ExpertOptions {
-  Activation activation   = Activation::silu;
-  ExpertProducts products = ExpertProducts::automatic;
+  Activation activation   = Activation::silu;           ///< between products
+  ExpertProducts products = ExpertProducts::automatic;  ///< who computes them
 };
 
 /// The sizes of a layer's experts.

@@ -50,8 +50,10 @@ struct ExpertWeights {
   static_assert(std::is_same_v<std::remove_const_t<Real>, float> ||
                     std::is_same_v<std::remove_const_t<Real>, double>,
                 "Tokkos::ExpertWeights: Real must be float or double");
-  using Matrices = Kokkos::View<Real***, Kokkos::LayoutRight, MemorySpace>;
-  using Vectors  = Kokkos::View<Real**, Kokkos::LayoutRight, MemorySpace>;
+  using Matrices = Kokkos::View<Real***, Kokkos::LayoutRight,
+                                MemorySpace>;  ///< a matrix an expert
+  using Vectors  = Kokkos::View<Real**, Kokkos::LayoutRight,
+                                MemorySpace>;  ///< a vector an expert
 
   Matrices gate = {};  ///< E x F x H
   Matrices up   = {};  ///< E x F x H
@@ -121,9 +123,11 @@ template <class Real, class ExecutionSpace = Kokkos::DefaultExecutionSpace>
 struct ExpertWorkspace {
   static_assert(std::is_same_v<Real, float> || std::is_same_v<Real, double>,
                 "Tokkos::ExpertWorkspace: Real must be float or double");
-  using execution_space = ExecutionSpace;
-  using memory_space    = typename ExecutionSpace::memory_space;
-  using Matrix = Kokkos::View<Real**, Kokkos::LayoutRight, memory_space>;
+  using execution_space = ExecutionSpace;  ///< of all work
+  using memory_space =
+      typename ExecutionSpace::memory_space;  ///< of all memory
+  using Matrix = Kokkos::View<Real**, Kokkos::LayoutRight,
+                              memory_space>;  ///< row-major
 
   /// An empty workspace, good for assigning to.
   ExpertWorkspace() = default;
@@ -144,9 +148,9 @@ struct ExpertWorkspace {
   static std::size_t bytes(int max_rows, const ExpertShape& shape,
                            const ExpertWorkspaceOptions& options = {});
 
-  int max_rows = 0;
-  ExpertShape shape;
-  ExpertWorkspaceOptions options;
+  int max_rows = 0;                ///< no batch may have more
+  ExpertShape shape;               ///< of the experts
+  ExpertWorkspaceOptions options;  ///< as it was made with
 
   ///@{
   /// Work array, not for callers. R x F or, with a gate, R x 2F: the products
