@@ -664,6 +664,11 @@ TEST(MoELayer, MisuseIsNamed) {
       "(max_tokens), got 41",
       messageOf([&] { layer.forward(space, tokens, output); }));
   EXPECT_EQ(
+      "Tokkos::MoELayer::dispatch: input.extent(1): expected 24 "
+      "(parameters.router.extent(1)), got 25",
+      messageOf(
+          [&] { layer.dispatch(space, Matrix<float>("tokens", 40, 25)); }));
+  EXPECT_EQ(
       "Tokkos::MoELayer::forward: output.extent(0): expected 40 "
       "(input.extent(0)), got 41",
       messageOf([&] { layer.forward(space, output, tokens); }));

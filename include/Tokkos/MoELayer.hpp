@@ -233,6 +233,7 @@ class MoELayer {
     return Kokkos::subview(view, std::pair(0, m_num_tokens), Kokkos::ALL);
   }
 
+  void checkInput(const char* function, const ConstMatrix& input) const;
   void checkTokens(const char* function, const char* name,
                    const ConstMatrix& tokens, std::size_t expected,
                    const char* meaning) const;
@@ -422,19 +423,26 @@ void MoELayer<Real, ExecutionSpace>::checkTokens(const char* function,
 }
 
 template <class Real, class ExecutionSpace>
-void MoELayer<Real, ExecutionSpace>::forward(const ExecutionSpace& space,
-                                             const ConstMatrix& input,
-                                             const Matrix& output) {
-  constexpr auto function = "Tokkos::MoELayer::forward";
+void MoELayer<Real, ExecutionSpace>::checkInput(
+    const char* function, const ConstMatrix& input) const {
   Impl::checkRange(function, "input.extent(0)",
                    static_cast<std::int64_t>(input.extent(0)), 0, m_max_tokens,
                    "max_tokens");
   checkTokens(function, "input", input, input.extent(0), "");
+}
+
+template <class Real, class ExecutionSpace>
+void MoELayer<Real, ExecutionSpace>::forward(const ExecutionSpace& space,
+                                             const ConstMatrix& input,
+                                             const Matrix& output) {
+  constexpr auto function = "Tokkos::MoELayer::forward";
+  checkInput(function, input);
   checkTokens(function, "output", output, input.extent(0), "input.extent(0)");
   Impl::checkDisjoint(function, "input", Impl::memoryRegion(input), "output",
                       Impl::memoryRegion(output));
 
   Kokkos::Profiling::ScopedRegion region(function);
+  m_holds_forward = false;
   computeLogits(space, input);
   dispatch(space, input);
   computeExperts(space);
@@ -446,6 +454,7 @@ void MoELayer<Real, ExecutionSpace>::forward(const ExecutionSpace& space,
 template <class Real, class ExecutionSpace>
 void MoELayer<Real, ExecutionSpace>::computeLogits(const ExecutionSpace& space,
                                                    const ConstMatrix& input) {
+  checkInput("Tokkos::MoELayer::computeLogits", input);
   m_num_tokens = static_cast<int>(input.extent(0));
   Impl::computeLogits(space, input, m_parameters.router, logits());
 }
@@ -453,6 +462,7 @@ void MoELayer<Real, ExecutionSpace>::computeLogits(const ExecutionSpace& space,
 template <class Real, class ExecutionSpace>
 void MoELayer<Real, ExecutionSpace>::dispatch(const ExecutionSpace& space,
                                               const ConstMatrix& input) {
+  checkInput("Tokkos::MoELayer::dispatch", input);
   m_num_tokens = static_cast<int>(input.extent(0));
   routeTopK(space, logits(), expertIds(), weights(), m_options.router);
   updateDispatchPlan(space, m_plan, expertIds(), weights());
@@ -478,6 +488,7 @@ bool MoELayer<Real, ExecutionSpace>::computeShared(const ExecutionSpace& space,
                                                    const ConstMatrix& input,
                                                    const Matrix& output) {
   if (!hasShared()) return false;
+  checkInput("Tokkos::MoELayer::computeShared", input);
   m_num_tokens   = static_cast<int>(input.extent(0));
   const auto ids = rows(m_shared_ids);
   if (hasSharedGate()) {
