@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <thread>
 
 // Experts: against plain loops in double, with a bound for what rounding can
 // do; gradients against finite differences of those loops.
@@ -707,6 +709,75 @@ TEST(Experts, AutomaticTakesEitherWay) {
     forward<float>(s, ExpertProducts::automatic, workspace, input.view(),
                    output.view());
     expectRows(s, output.get());
+  }
+}
+
+/// A caller with an instance of its own, and all that a step needs.
+struct ExpertCaller {
+  ExpertCaller(const ExecutionSpace& instance, const ExpertCase& of) : s(of) {
+    Kokkos::fence();
+    s.space   = instance;
+    workspace = makeWorkspace<float>(s, false);
+  }
+
+  void step(ExpertProducts way) {
+    const Tokkos::ExpertOptions options{s.c.activation, way};
+    Kokkos::deep_copy(s.space, output, poison<float>());
+    if (way == ExpertProducts::grouped)
+      Tokkos::applyExperts(s.space, s.plan, weights, input, workspace, output,
+                           options);
+    else
+      Tokkos::applyExperts(s.space, s.plan, segments, weights, input, workspace,
+                           output, options);
+    // What follows on the caller's instance sees the result.
+    Kokkos::deep_copy(s.space, result, output);
+    Kokkos::deep_copy(s.space, output, 0.f);
+  }
+
+  void check() {
+    s.space.fence();
+    expectRows(s, toVector(result));
+  }
+
+  ExpertSetting s;
+  Tokkos::ExpertSegments segments =
+      Tokkos::readExpertSegments(ExecutionSpace(), s.plan);
+  Tokkos::ExpertWeights<float, MemorySpace> weights =
+      onDevice<float>(s.c, s.weights);
+  Tokkos::ExpertWorkspace<float, ExecutionSpace> workspace;
+  Matrix<float> input =
+      makeMatrix(std::vector<float>(s.input.begin(), s.input.end()),
+                 static_cast<std::size_t>(s.c.hidden));
+  Matrix<float> output{"output", input.extent(0), input.extent(1)};
+  Matrix<float> result{"result", input.extent(0), input.extent(1)};
+};
+
+TEST(Experts, CallersOnTheirInstancesDoNotMeet) {
+  const auto instances = makeInstances();
+  std::vector<std::unique_ptr<ExpertCaller>> callers;
+  for (std::size_t i = 0; i < instances.size(); ++i)
+    callers.push_back(std::make_unique<ExpertCaller>(
+        instances[i],
+        ExpertCase{i == 0 ? 300 : 80, 2, 5, 64, i == 0 ? 96 : 40}));
+  for (const auto way : {ExpertProducts::per_expert, ExpertProducts::grouped}) {
+    for (int repetition = 0; repetition < 5; ++repetition)
+      for (const auto& caller : callers)
+        caller->step(way);
+    for (const auto& caller : callers)
+      caller->check();
+  }
+  // And from threads: Kokkos Kernels' one BLAS handle is shared in turns.
+  for (const auto way : {ExpertProducts::per_expert, ExpertProducts::grouped}) {
+    std::vector<std::thread> threads;
+    for (const auto& caller : callers)
+      threads.emplace_back([&caller, way] {
+        for (int repetition = 0; repetition < 10; ++repetition)
+          caller->step(way);
+      });
+    for (std::thread& thread : threads)
+      thread.join();
+    for (const auto& caller : callers)
+      caller->check();
   }
 }
 
