@@ -41,3 +41,31 @@ function(tokkos_add_executable target)
   tokkos_set_warnings(${target})
   tokkos_mark_language(${target})
 endfunction()
+
+# Finds Kokkos Kernels, unless the user does not want it, and sets
+# Tokkos_KOKKOSKERNELS to its target and Tokkos_Experts_FOUND. It has one name in
+# upstream's package and another in Trilinos', which is Debian's.
+macro(tokkos_find_kokkos_kernels)
+  set(Tokkos_KOKKOSKERNELS "")
+  if(Tokkos_ENABLE_EXPERTS AND NOT TARGET Kokkos::kokkoskernels)
+    find_package(KokkosKernels CONFIG QUIET)
+  endif()
+  if(Tokkos_ENABLE_EXPERTS)
+    foreach(candidate KokkosKernels::all_libs Kokkos::kokkoskernels)
+      if(TARGET ${candidate})
+        set(Tokkos_KOKKOSKERNELS ${candidate})
+      endif()
+    endforeach()
+  endif()
+  if(Tokkos_KOKKOSKERNELS)
+    set(Tokkos_Experts_FOUND TRUE)
+    message(STATUS "Kokkos Kernels: ${Tokkos_KOKKOSKERNELS} in ${KokkosKernels_DIR}")
+  else()
+    set(Tokkos_Experts_FOUND FALSE)
+    if(Tokkos_ENABLE_EXPERTS AND NOT Tokkos_ENABLE_EXPERTS STREQUAL "AUTO")
+      message(FATAL_ERROR "Tokkos_ENABLE_EXPERTS: found no Kokkos Kernels "
+                          "(KokkosKernels_ROOT says where it is). "
+                          "${KokkosKernels_NOT_FOUND_MESSAGE}")
+    endif()
+  endif()
+endmacro()

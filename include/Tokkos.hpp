@@ -16,5 +16,9 @@
 #include <Tokkos/LoadBalance.hpp>
 #include <Tokkos/Crs.hpp>
 #include <Tokkos/Stages.hpp>
+#ifdef TOKKOS_ENABLE_KOKKOSKERNELS
+#include <Tokkos/Experts.hpp>
+#include <Tokkos/MoELayer.hpp>
+#endif
 
 #endif

@@ -12,6 +12,8 @@ void addStages();              // plainStages, countExperts
 void addRows();                // permute, unpermute, combine, gradients of rows
 void addRowCeilings();         // permuteCeiling, combineCeiling
 void addRouter();              // routeTopK
+void addLayer();               // layerAround, with Kokkos Kernels
+void addExperts();             // applyExperts, where Kokkos Kernels was found
 void addHostBaselines();       // countingSort, stableSort, memcpyRows
 void addSortByKeyBaselines();  // sortByKey
 void addCubBaselines();        // cubRadixSort, where CUDA is enabled

@@ -38,8 +38,10 @@ int main(int argc, char* argv[]) {
 
   PerfTest::addPlan();
   PerfTest::addRouter();
+  PerfTest::addLayer();
   PerfTest::addRows();
   PerfTest::addRowCeilings();
+  PerfTest::addExperts();
   PerfTest::addStages();
   PerfTest::addHostBaselines();
   PerfTest::addSortByKeyBaselines();

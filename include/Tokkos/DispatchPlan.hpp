@@ -142,6 +142,11 @@ struct DispatchPlan {
                                     options.capacity, options.alignment));
   }
 
+  /// The same before there is a plan, for so many local experts; not limited to
+  /// 2^31 - 1.
+  static std::int64_t maxRows(std::int64_t tokens, int top_k, int num_experts,
+                              int capacity, int alignment);
+
   /// The bytes that the constructor allocates for these arguments, at most
   /// 16 * max_tokens * top_k + 64 MB for up to a million experts, padding and
   /// the histogram of DropPolicy::lowest_weight (1 KB an expert) aside.
@@ -161,9 +166,6 @@ struct DispatchPlan {
   /// Calls visit(view, label, extents...) for every array that the plan has.
   template <class ExecutionSpace, class Visitor>
   void forEachArray(const ExecutionSpace& space, const Visitor& visit);
-
-  static std::int64_t maxRows(std::int64_t tokens, int top_k, int num_experts,
-                              int capacity, int alignment);
 };
 
 /// Points the plan to the experts that the ids name.

@@ -28,6 +28,7 @@ endif()
 file(COPY ${DOWNSTREAM_DIR}/ DESTINATION ${WORK_DIR}/source)
 run(${CMAKE_COMMAND} -S ${WORK_DIR}/source -B ${build} -G ${GENERATOR}
     -DCMAKE_BUILD_TYPE=${CONFIG} ${options} -DKokkos_DIR=${Kokkos_DIR}
+    -DKokkosKernels_DIR=${KokkosKernels_DIR}
     -DCMAKE_CXX_COMPILER=${CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CXX_FLAGS})
 run(${CMAKE_COMMAND} --build ${build} --config ${CONFIG})
 run(${CTEST_COMMAND} --test-dir ${build} -C ${CONFIG} --output-on-failure

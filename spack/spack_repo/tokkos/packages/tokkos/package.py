@@ -73,14 +73,21 @@ class Tokkos(CMakePackage, CudaPackage, ROCmPackage):
             return [self.define("CMAKE_CXX_COMPILER", self["kokkos"].kokkos_cxx)]
         return []
 
+    def kernels_args(self):
+        """Where Kokkos Kernels is, for what needs it."""
+        if self.spec.satisfies("+kokkos_kernels"):
+            return [self.define("KokkosKernels_ROOT", self.spec["kokkos-kernels"].prefix)]
+        return []
+
     def cmake_args(self):
         return [
             self.define_from_variant("BUILD_SHARED_LIBS", "shared"),
             self.define_from_variant("Tokkos_ENABLE_UNIT_TESTS", "tests"),
             self.define("Tokkos_ENABLE_EXAMPLES", False),
             self.define("Tokkos_ENABLE_PERF_TESTS", False),
+            self.define_from_variant("Tokkos_ENABLE_EXPERTS", "kokkos_kernels"),
             self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
-        ] + self.compiler_args()
+        ] + self.kernels_args() + self.compiler_args()
 
     def test_examples(self):
         """build the installed examples against the installation and run them"""
@@ -93,6 +100,7 @@ class Tokkos(CMakePackage, CudaPackage, ROCmPackage):
             "build",
             self.define("Tokkos_ROOT", self.prefix),
             self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
+            *self.kernels_args(),
             *self.compiler_args(),
         )
         cmake("--build", "build")
