@@ -4,6 +4,7 @@
 #ifndef TOKKOS_IMPL_EXPERTSUMS_HPP
 #define TOKKOS_IMPL_EXPERTSUMS_HPP
 
+#include <Tokkos/DispatchPlan.hpp>
 #include <Tokkos/Impl/ExpertData.hpp>
 #include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
