@@ -16,6 +16,7 @@
 #include <Tokkos/LoadBalance.hpp>
 #include <Tokkos/Crs.hpp>
 #include <Tokkos/Stages.hpp>
+#include <Tokkos/Impl/Instances.hpp>
 #ifdef TOKKOS_ENABLE_KOKKOSKERNELS
 #include <Tokkos/Experts.hpp>
 #include <Tokkos/MoELayer.hpp>

@@ -195,15 +195,7 @@ class PlanDropper {
       : m_space(space), m_plan(plan), m_drop(drop) {}
 
   template <class Id>
-  void dropLaterChoices(PlanKeys<Id> keys, int num_tokens) const {
-    PlanKeys<Id> by_choice       = keys;
-    by_choice.tokens_of_a_choice = num_tokens;
-    updatePlan(m_space, by_choice, m_plan);
-    forExperts("takeTotals", TakeTotals{m_plan, m_drop});
-    forAssignments("markByChoice",
-                   MarkByChoice{m_plan, m_drop, keys.top_k, num_tokens});
-    planKept(keys);
-  }
+  void dropLaterChoices(PlanKeys<Id> keys, int num_tokens) const;
 
   template <class Id, class Weights>
   void dropLowestWeights(PlanKeys<Id> keys, const Weights& weights) const {
@@ -268,6 +260,20 @@ class PlanDropper {
   const PlanData& m_plan;
   const PlanDropData& m_drop;
 };
+
+// Not inside the class, where it would be inline and compiled everywhere.
+template <class ExecutionSpace>
+template <class Id>
+void PlanDropper<ExecutionSpace>::dropLaterChoices(PlanKeys<Id> keys,
+                                                   int num_tokens) const {
+  PlanKeys<Id> by_choice       = keys;
+  by_choice.tokens_of_a_choice = num_tokens;
+  updatePlan(m_space, by_choice, m_plan);
+  forExperts("takeTotals", TakeTotals{m_plan, m_drop});
+  forAssignments("markByChoice",
+                 MarkByChoice{m_plan, m_drop, keys.top_k, num_tokens});
+  planKept(keys);
+}
 
 }  // namespace Tokkos::Impl
 

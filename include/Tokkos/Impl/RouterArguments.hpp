@@ -12,8 +12,10 @@
 #include <Kokkos_Core.hpp>
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -64,18 +66,19 @@ void checkRouterGroups(std::string_view function, const Options& options,
                          std::to_string(options.kept_groups));
 }
 
-template <class Logits, class ExpertIds, class Weights, class Options>
-void checkRouterArguments(std::string_view function, const Logits& logits,
-                          const ExpertIds& expert_ids, const Weights& weights,
-                          const std::string& weights_name,
-                          const Options& options) {
-  checkRange(function, "logits.extent(0)",
-             static_cast<std::int64_t>(logits.extent(0)), 0, INT_MAX, "");
-  checkRange(function, "logits.extent(1)",
-             static_cast<std::int64_t>(logits.extent(1)), 1, INT_MAX - 1024,
-             "the number of experts");
-  const auto num_experts = static_cast<std::int64_t>(logits.extent(1));
-  const auto num_columns = static_cast<std::int64_t>(expert_ids.extent(1));
+using Extents = std::array<std::size_t, 2>;
+
+template <class Options>
+void checkRouterExtents(std::string_view function, const Extents& logits,
+                        const Extents& expert_ids, const Extents& weights,
+                        const std::string& weights_name,
+                        const Options& options) {
+  checkRange(function, "logits.extent(0)", static_cast<std::int64_t>(logits[0]),
+             0, INT_MAX, "");
+  checkRange(function, "logits.extent(1)", static_cast<std::int64_t>(logits[1]),
+             1, INT_MAX - 1024, "the number of experts");
+  const auto num_experts        = static_cast<std::int64_t>(logits[1]);
+  const auto num_columns        = static_cast<std::int64_t>(expert_ids[1]);
   const std::int64_t num_shared = options.num_shared_experts;
   checkRange(function, "options.num_shared_experts", num_shared, 0,
              INT_MAX - 1024 - num_experts, "");
@@ -86,19 +89,19 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
     checkRange(function, "expert_ids.extent(1)", num_columns, 1 + num_shared,
                num_experts + num_shared,
                "K and the shared experts, K at most E = logits.extent(1)");
-  checkExtent(function, "expert_ids", 0, expert_ids.extent(0), logits.extent(0),
+  checkExtent(function, "expert_ids", 0, expert_ids[0], logits[0],
               "logits.extent(0)");
-  checkExtent(function, weights_name, 0, weights.extent(0), logits.extent(0),
+  checkExtent(function, weights_name, 0, weights[0], logits[0],
               "logits.extent(0)");
-  checkExtent(function, weights_name, 1, weights.extent(1),
-              expert_ids.extent(1), "expert_ids.extent(1)");
+  checkExtent(function, weights_name, 1, weights[1], expert_ids[1],
+              "expert_ids.extent(1)");
 
-  checkOptionalExtent(function, "options.mask", options.mask, logits.extent(0),
+  checkOptionalExtent(function, "options.mask", options.mask, logits[0],
                       "logits.extent(0)");
-  checkOptionalExtent(function, "options.bias", options.bias, logits.extent(1),
+  checkOptionalExtent(function, "options.bias", options.bias, logits[1],
                       "logits.extent(1)");
   checkOptionalExtent(function, "options.expert_scale", options.expert_scale,
-                      logits.extent(1), "logits.extent(1)");
+                      logits[1], "logits.extent(1)");
   checkRange(function, "options.score", static_cast<int>(options.score),
              static_cast<int>(Score::softmax),
              static_cast<int>(Score::identity), "the values of Score");
@@ -118,6 +121,17 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
               -HUGE_VAL, "a finite number");
   checkRouterGroups(function, options, static_cast<int>(num_experts),
                     static_cast<int>(num_columns - num_shared));
+}
+
+template <class Logits, class ExpertIds, class Weights, class Options>
+void checkRouterArguments(std::string_view function, const Logits& logits,
+                          const ExpertIds& expert_ids, const Weights& weights,
+                          const std::string& weights_name,
+                          const Options& options) {
+  checkRouterExtents(function, {logits.extent(0), logits.extent(1)},
+                     {expert_ids.extent(0), expert_ids.extent(1)},
+                     {weights.extent(0), weights.extent(1)}, weights_name,
+                     options);
 }
 
 /// pre-condition: the arguments have been checked
