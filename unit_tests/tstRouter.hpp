@@ -465,6 +465,82 @@ TEST(Router, PathsAgreeBitForBit) {
   }
 }
 
+/// The options of DeepSeek-V3 with eight groups, and the same without groups.
+std::vector<Options> sigmoidOptions(const std::vector<float>& bias) {
+  Options biased{.score     = Score::sigmoid,
+                 .bias      = bias,
+                 .normalize = true,
+                 .epsilon   = 1e-20,
+                 .scale     = 2.5};
+  Options grouped     = biased;
+  grouped.groups      = 8;
+  grouped.kept_groups = 4;
+  grouped.group_score = GroupScore::sum_of_best_two;
+  return {biased, grouped};
+}
+
+TEST(Router, SigmoidsOfAllSizes) {
+  Random random;
+  for (const int num_experts : {32, 64, 128, 160, 256, 320, 384, 448})
+    for (const int num_tokens : {1, 3, 129, 700})
+      for (const auto& options :
+           sigmoidOptions(random.reals<float>(num_experts, -0.3, 0.3))) {
+        const auto logits = random.reals<float>(num_tokens * num_experts);
+        testPaths(logits, num_experts, 8, options);
+        if (num_tokens < 200) testRoute(logits, num_experts, 8, options);
+        if (num_tokens == 3) testPaths(logits, num_experts, 16, options);
+      }
+}
+
+// Where an approximate key would choose another expert than the exact one.
+TEST(Router, KeysThatLieCloseTogether) {
+  Random random;
+  for (const int num_experts : {32, 128, 256, 384}) {
+    const int num_tokens = 60;
+    std::vector<float> units, coarse, equal;
+    for (int i = 0; i < num_tokens * num_experts; ++i) {
+      units.push_back(1 + static_cast<float>(random.integer(0, 40)) * 0x1p-22f);
+      coarse.push_back(static_cast<float>(random.integer(-8, 8)) / 4);
+      equal.push_back(0.25f);
+    }
+    std::vector<float> few_units, large, huge;
+    for (int e = 0; e < num_experts; ++e) {
+      few_units.push_back(static_cast<float>(random.integer(-9, 9)) * 0x1p-23f);
+      large.push_back(100 + static_cast<float>(random.integer(0, 99)) * 0x1p-17f);
+      huge.push_back((e % 3 == 0 ? -1e30f : 1e30f) *
+                     (1 + static_cast<float>(random.integer(0, 9)) * 0x1p-23f));
+    }
+    for (const auto& bias :
+         {std::vector<float>(num_experts, 0.0f), few_units, large, huge})
+      for (const auto& options : sigmoidOptions(bias))
+        for (const auto& logits : {units, coarse, equal})
+          testPaths(logits, num_experts, 8, options);
+  }
+}
+
+TEST(Router, SigmoidsOfSpecialValues) {
+  Random random;
+  for (const int num_experts : {32, 128, 256, 384}) {
+    const int num_tokens = 60;
+    auto logits = random.reals<float>(num_tokens * num_experts, -120, 120);
+    for (int t = 0; t < num_tokens; ++t)
+      for (int e = 0; e < num_experts; ++e)
+        if (random.chance(t * t * 3e-4))
+          logits[t * num_experts + e] = random.chance(0.3)   ? infinity
+                                        : random.chance(0.5) ? NAN
+                                                             : -infinity;
+    for (const float x : {infinity, -infinity, NAN}) {
+      auto bias = random.reals<float>(num_experts);
+      for (const auto& options : sigmoidOptions(bias))
+        testPaths(logits, num_experts, 8, options);
+      for (int e = 0; e < num_experts; e += 3)
+        bias[e] = x;
+      for (const auto& options : sigmoidOptions(bias))
+        testPaths(logits, num_experts, 8, options);
+    }
+  }
+}
+
 TEST(Router, Types) {
   Random random;
   for (const int num_experts : {8, 30, 60, 160, 600}) {
