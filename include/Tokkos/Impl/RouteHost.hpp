@@ -58,8 +58,8 @@ struct RouteHost {
   void route(int first) const {
     Candidates tokens[tokens_of_call];
     int num_tokens = 0;
-    for (int t = first;
-         t < std::min(first + tokens_of_call, data.num_tokens); ++t)
+    for (int t = first; t < std::min(first + tokens_of_call, data.num_tokens);
+         ++t)
       if (data.isMasked(t))
         writeMasked(t);
       else
@@ -100,8 +100,7 @@ struct RouteHost {
       // The winner has the largest logit.
       c.score = scoreOfRow(x, padded, width, x[c.tournament.expert()]);
     } else {
-      c.score =
-          scoreOfRow(x, padded, width, RouterLoops::maximumOf(x, padded));
+      c.score = scoreOfRow(x, padded, width, RouterLoops::maximumOf(x, padded));
       makeKeys(x, c.score, c.keys.x, padded);
       if (data.limits_groups) dropGroups(c.keys.x);
       c.tournament.start(c.keys.x, padded);

@@ -25,8 +25,8 @@ namespace Tokkos::Impl {
 /// those are limited, a warp to a token.
 ///
 /// A key takes some forty instructions; five of them give it to within a bound.
-/// So the groups and the choices are found by approximate keys, in the rounds of
-/// RouteLanes, and only the choices' keys are computed. Groups that lie too
+/// So the groups and the choices are found by approximate keys, in the rounds
+/// of RouteLanes, and only the choices' keys are computed. Groups that lie too
 /// close to be told apart, and rows that are not finite, begin again with exact
 /// keys. Filters of this kind: Shewchuk, "Adaptive precision floating-point
 /// arithmetic and fast robust geometric predicates" (1997).
@@ -45,7 +45,6 @@ struct RouteKeys
   using typename Base::Registers;
   using typename Base::Scratch;
   using typename Base::Team;
-  using Best = BestThree<Real>;
 
   static_assert(std::is_same_v<Real, float> && chunks > 0);
 
@@ -58,10 +57,7 @@ struct RouteKeys
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     team.letNextKernelStart();
-    const int member = team.team_rank() / lanes;
-    const int lane   = team.team_rank() % lanes;
-    const int token =
-        team.league_rank() * (team.team_size() / lanes) + member;
+    const auto [member, lane, token] = Base::placeOf(team);
     if (token >= data.num_tokens) return;
     char* const memory = static_cast<char*>(team.scratch());
     route(token, lane, this->scratchAt(memory + member * scratch_bytes));
@@ -75,11 +71,11 @@ struct RouteKeys
   };
 
   /// Twice what an approximate key can differ from the exact one, and more: the
-  /// approximate sigmoid is off by 2^-22 and so is the exact one, and adding the
-  /// bias rounds both.
+  /// approximate sigmoid is off by 2^-22 and so is the exact one, and adding
+  /// the bias rounds both.
   KOKKOS_FORCEINLINE_FUNCTION static Real margin(Real key) {
-    return KokkosExt::add(
-        Real(0x1p-18), KokkosExt::multiply(Real(0x1p-20), Kokkos::abs(key)));
+    return KokkosExt::add(Real(0x1p-18),
+                          KokkosExt::multiply(Real(0x1p-20), Kokkos::abs(key)));
   }
 
   /// The same for sums of two keys of at most this size.
@@ -124,30 +120,37 @@ struct RouteKeys
       float x[4];
     };
     constexpr float least = -Kokkos::Experimental::finite_max_v<float>;
-    const auto key        = [&](Logit x, Real bias) {
+    Logits logits[chunks];
+    Biases biases[chunks];
+    // All are on their way before the first is looked at.
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      const int expert = Registers::expertAt(4 * c, lane);
+      const bool is_in = expert < data.num_experts;
+      logits[c]        = Logits{};
+      if (is_in)
+        logits[c] =
+            *reinterpret_cast<const Logits*>(&data.logits(token, expert));
+      const float none = is_in ? 0 : least;
+      biases[c]        = Biases{{none, none, none, none}};
+      if (is_in && data.bias != nullptr)
+        biases[c] = *reinterpret_cast<const Biases*>(data.bias + expert);
+    });
+    const auto key = [&](Logit x, Real bias) {
       const auto y = static_cast<Real>(x);
       // A product with 0 does not change the sum, or it is NaN.
-      const Real result =
-          KokkosExt::add(approximateSigmoid(y),
-                                KokkosExt::addExactProduct(y, Real(0), bias));
+      const Real result = KokkosExt::add(
+          approximateSigmoid(y), KokkosExt::addExactProduct(y, Real(0), bias));
       probe = KokkosExt::addExactProduct(result, Real(0), probe);
       return result;
     };
-    return Registers(
-        lane, [&](int expert, Real& x0, Real& x1, Real& x2, Real& x3) {
-          Logits x{};
-          Biases bias{{least, least, least, least}};
-          if (expert < data.num_experts) {
-            x = *reinterpret_cast<const Logits*>(&data.logits(token, expert));
-            bias = data.bias == nullptr
-                       ? Biases{}
-                       : *reinterpret_cast<const Biases*>(data.bias + expert);
-          }
-          x0 = key(x.x[0], bias.x[0]);
-          x1 = key(x.x[1], bias.x[1]);
-          x2 = key(x.x[2], bias.x[2]);
-          x3 = key(x.x[3], bias.x[3]);
-        });
+    int c = 0;
+    return Registers(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      x0 = key(logits[c].x[0], biases[c].x[0]);
+      x1 = key(logits[c].x[1], biases[c].x[1]);
+      x2 = key(logits[c].x[2], biases[c].x[2]);
+      x3 = key(logits[c].x[3], biases[c].x[3]);
+      ++c;
+    });
   }
 
   KOKKOS_FORCEINLINE_FUNCTION Registers exactKeys(int token, int lane) const {
@@ -163,22 +166,17 @@ struct RouteKeys
   KOKKOS_FORCEINLINE_FUNCTION bool chooseInRounds(int token, int lane,
                                                   const Scratch& scratch,
                                                   Scored& mine) const {
-    Real probe    = 0;
-    Registers row = approximateKeys(token, lane, probe);
-    Best of_chunk[chunks];
-    unsigned kept = 0;
-    bool is_certain =
-        Lanes::ballot(probe != probe, lane) == 0 &&
-        (!limits_groups || keepGroups(row, lane, of_chunk, kept));
+    Real probe      = 0;
+    Registers row   = approximateKeys(token, lane, probe);
+    unsigned kept   = 0;
+    bool is_certain = Lanes::ballot(probe != probe, lane) == 0 &&
+                      (!limits_groups || keepGroups(row, lane, kept));
     if (!is_certain) {
       row = exactKeys(token, lane);
-      if (limits_groups) kept = groupsByExactKeys(row, lane, of_chunk);
+      if (limits_groups) kept = groupsByExactKeys(row, lane);
     }
-    Best best;
-    if constexpr (limits_groups)
-      best = dropGroups(row, lane, kept, of_chunk);
-    else
-      best = row.best(lane);
+    if (limits_groups) dropGroups(row, lane, kept);
+    const auto best = row.best(lane);
     row.save(scratch.row, lane);
     unsigned rounds  = 0;
     const Real last  = this->playRounds(best, rounds);
@@ -194,12 +192,12 @@ struct RouteKeys
 
   KOKKOS_FORCEINLINE_FUNCTION bool areInOrder(int lane,
                                               const Choice& choice) const {
-    const int before = lane == 0 ? 0 : lane - 1;
-    const Real key   = Lanes::broadcast(choice.key, before);
-    const int expert = Lanes::broadcast(choice.expert, before);
-    const bool in_order =
-        (key > choice.key) | ((key == choice.key) & (expert < choice.expert)) |
-        (lane == 0) | (lane >= data.top_k);
+    const int before    = lane == 0 ? 0 : lane - 1;
+    const Real key      = Lanes::broadcast(choice.key, before);
+    const int expert    = Lanes::broadcast(choice.expert, before);
+    const bool in_order = (key > choice.key) |
+                          ((key == choice.key) & (expert < choice.expert)) |
+                          (lane == 0) | (lane >= data.top_k);
     return Lanes::ballot(!in_order, lane) == 0;
   }
 
@@ -212,7 +210,7 @@ struct RouteKeys
     if (num_found > lanes || num_found > this->num_places) return false;
     Scored candidate{};
     if (lane < num_found) {
-      candidate = scored(token, scratch.places[lane].expert);
+      candidate            = scored(token, scratch.places[lane].expert);
       scratch.places[lane] = candidate.choice;
     }
     Lanes::sync();
@@ -222,20 +220,18 @@ struct RouteKeys
   }
 
   /// The best two of the group that has the lane's number.
-  KOKKOS_FORCEINLINE_FUNCTION BestTwo<Real> bestOfMyGroup(
-      const Registers& row, int lane, Best* of_chunk) const {
+  KOKKOS_FORCEINLINE_FUNCTION BestTwo<Real> bestOfMyGroup(const Registers& row,
+                                                          int lane) const {
     BestTwo<Real> of_group[chunks];
     int c = 0;
     row.forEachChunk(lane, [&](int, Real x0, Real x1, Real x2, Real x3) {
-      of_chunk[c] = Best::of(x0, x1, x2, x3);
-      of_group[c] = {of_chunk[c].first, of_chunk[c].second};
-      ++c;
+      const auto best = BestThree<Real>::of(x0, x1, x2, x3);
+      of_group[c++]   = {best.first, best.second};
     });
     const int shift = group_shift - 2;  // 2^shift lanes to a group
     KokkosExt::rolledLoop(0, shift, 1, [&](int step) {
-      KokkosExt::unrolledLoop<chunks>([&](int i) {
-        of_group[i].template takeFrom<Lanes>(1 << step);
-      });
+      KokkosExt::unrolledLoop<chunks>(
+          [&](int i) { of_group[i].template takeFrom<Lanes>(1 << step); });
     });
     BestTwo<Real> mine;
     KokkosExt::unrolledLoop<chunks>([&](int i) {
@@ -256,9 +252,8 @@ struct RouteKeys
   /// A bit for each of the best groups; false where it is not certain that
   /// these are the best.
   KOKKOS_FORCEINLINE_FUNCTION bool keepGroups(const Registers& row, int lane,
-                                              Best* of_chunk,
                                               unsigned& kept) const {
-    const auto best  = bestOfMyGroup(row, lane, of_chunk);
+    const auto best  = bestOfMyGroup(row, lane);
     const Real score = scoreOf(best);
     const Real size  = lane < data.num_groups
                            ? KokkosExt::larger(best.first, -best.second)
@@ -269,17 +264,18 @@ struct RouteKeys
       least = Lanes::maximum(head);
       if (head == least) head = 0;
     });
-    const Real largest = Base::greatest(size);
-    const Real bound   = KokkosExt::add(numberOfOrderedBits<Real>(least),
-                                        -marginOfSum(largest));
-    kept               = Lanes::ballot(!(score < bound), lane);
+    // Numbers of 0 or more are in the order of their bits.
+    const Real largest = Kokkos::bit_cast<Real>(Lanes::maximum(
+        Kokkos::bit_cast<Bits>(KokkosExt::larger(size, Real(0)))));
+    const Real bound =
+        KokkosExt::add(numberOfOrderedBits<Real>(least), -marginOfSum(largest));
+    kept = Lanes::ballot(!(score < bound), lane);
     return Kokkos::Experimental::popcount_builtin(kept) == data.kept_groups;
   }
 
   KOKKOS_FORCEINLINE_FUNCTION unsigned groupsByExactKeys(const Registers& row,
-                                                         int lane,
-                                                         Best* of_chunk) const {
-    const Real score = scoreOf(bestOfMyGroup(row, lane, of_chunk));
+                                                         int lane) const {
+    const Real score = scoreOf(bestOfMyGroup(row, lane));
     int num_better   = 0;
     KokkosExt::rolledLoop(0, data.num_groups, 1, [&](int g) {
       const Real other = Lanes::broadcast(score, g);
@@ -289,26 +285,14 @@ struct RouteKeys
         lane < data.num_groups && num_better < data.kept_groups, lane);
   }
 
-  /// The lane's largest three in the groups that are kept; the keys of the
-  /// others become -infinity.
-  KOKKOS_FORCEINLINE_FUNCTION Best dropGroups(Registers& row, int lane,
-                                              unsigned kept,
-                                              Best* of_chunk) const {
-    Best best;
-    int c = 0;
-    row.forEachChunk(
-        lane, [&](int expert, Real& x0, Real& x1, Real& x2, Real& x3) {
-          if ((kept >> (expert >> group_shift) & 1) == 0) {
-            x0 = x1 = x2 = x3 = minusInfinity<Real>();
-            of_chunk[c]       = Best{};
-          }
-          if (c == 0)
-            best = of_chunk[c];
-          else
-            best.take(of_chunk[c]);
-          ++c;
-        });
-    return best;
+  /// The keys of the groups that are not kept become -infinity.
+  KOKKOS_FORCEINLINE_FUNCTION void dropGroups(Registers& row, int lane,
+                                              unsigned kept) const {
+    row.forEachChunk(lane,
+                     [&](int expert, Real& x0, Real& x1, Real& x2, Real& x3) {
+                       if ((kept >> (expert >> group_shift) & 1) == 0)
+                         x0 = x1 = x2 = x3 = minusInfinity<Real>();
+                     });
   }
 
   /// By exact keys, in scratch memory.
@@ -317,9 +301,8 @@ struct RouteKeys
     Lanes::sync();
     RouterScratch<Data, lanes> row(data, token, lane, scratch.row);
     row.transform(lane, [&](Real x, int expert) {
-      return expert < data.num_experts
-                 ? data.keyOfScore(x, sigmoid(x), expert)
-                 : x;
+      return expert < data.num_experts ? data.keyOfScore(x, sigmoid(x), expert)
+                                       : x;
     });
     if constexpr (limits_groups) {
       const RouterGroups<Real> groups(data, scratch.groups);

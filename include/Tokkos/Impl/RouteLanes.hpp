@@ -58,6 +58,8 @@ struct RouteLanes {
   using Choice = RouterChoice<Real>;
 
   static constexpr bool in_registers = chunks > 0;
+  /// Each lane's numbers are sorted, all of them.
+  static constexpr bool is_sorted = chunks == 1;
   using Registers = RouterRegisters<Data, lanes, in_registers ? chunks : 1>;
   using Row =
       std::conditional_t<in_registers, Registers, RouterScratch<Data, lanes>>;
@@ -79,10 +81,7 @@ struct RouteLanes {
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     team.letNextKernelStart();
-    const int member = team.team_rank() / lanes;
-    const int lane   = team.team_rank() % lanes;
-    const int tokens = team.team_size() / lanes;
-    const int token  = team.league_rank() * tokens + member;
+    const auto [member, lane, token] = placeOf(team);
     // All lanes of a warp must stay together: behind the last token some do its
     // work once more.
     const bool is_behind = token >= data.num_tokens;
@@ -93,6 +92,21 @@ struct RouteLanes {
   }
 
  protected:
+  /// Which token of the team, which lane of its, and the token's number.
+  struct Place {
+    int member, lane, token;
+  };
+
+  KOKKOS_FORCEINLINE_FUNCTION static Place placeOf(const Team& team) {
+    // Unsigned numbers are divided by a shift.
+    const auto rank   = static_cast<unsigned>(team.team_rank());
+    const auto tokens = static_cast<unsigned>(team.team_size()) / lanes;
+    const auto first  = static_cast<unsigned>(team.league_rank()) * tokens;
+    const auto member = rank / lanes;
+    return {static_cast<int>(member), static_cast<int>(rank % lanes),
+            static_cast<int>(first + member)};
+  }
+
   struct Scratch {
     Real* row;       // the row, or a copy of it
     Choice* places;  // num_places candidates
@@ -280,7 +294,10 @@ struct RouteLanes {
     Bits head   = orderedBitsOfNumber(KokkosExt::add(best.first, Real(0)));
     Bits second = orderedBitsOfNumber(KokkosExt::add(best.second, Real(0)));
     Bits third  = orderedBitsOfNumber(KokkosExt::add(best.third, Real(0)));
-    Bits least  = 0;
+    Bits fourth = 0;
+    if constexpr (is_sorted)
+      fourth = orderedBitsOfNumber(KokkosExt::add(best.fourth, Real(0)));
+    Bits least = 0;
     // Equal numbers of two lanes go in one round: more than K reach the bound
     // then, and are ranked.
     const auto round = [&](int k) {
@@ -289,7 +306,8 @@ struct RouteLanes {
         rounds = rounds << 6 | static_cast<unsigned>(k + 1);
         head   = second;
         second = third;
-        third  = 0;
+        third  = fourth;
+        fourth = 0;
       }
     };
     const int even = data.top_k & ~1;
@@ -323,15 +341,18 @@ struct RouteLanes {
   KOKKOS_FORCEINLINE_FUNCTION bool areChosen(
       const Registers& row, int lane, Real bound,
       const BestThree<Real>& best) const {
-    int count = (best.first >= bound ? 1 : 0) + (best.second >= bound ? 1 : 0);
-    if (best.third >= bound) {
+    const auto reaches = [&](Real x) { return x >= bound ? 1 : 0; };
+    int count          = reaches(best.first) + reaches(best.second);
+    if constexpr (is_sorted) {
+      count += reaches(best.third) + reaches(best.fourth);
+      if (best.fourth >= bound && best.third == best.fourth)
+        count = data.num_experts + 1;
+    } else if (best.third >= bound) {
       count = 0;
-      row.forEach(lane, [&](Real x, int) {
-        if (x >= bound) ++count;
-      });
-      if (best.second == best.third) count = data.num_experts + 1;
+      row.forEach(lane, [&](Real x, int) { count += reaches(x); });
     }
-    if (best.second >= bound && best.first == best.second)
+    if ((best.second >= bound && best.first == best.second) ||
+        (best.third >= bound && best.second == best.third))
       count = data.num_experts + 1;
     return Lanes::sum(count) == data.top_k;
   }
@@ -344,10 +365,12 @@ struct RouteLanes {
       if (round > 0)
         scratch.chosen[round - 1] = Choice{KokkosExt::add(x, Real(0)), lane};
     };
-    const int shift = rounds < 1u << 6 ? 0 : rounds < 1u << 12 ? 6 : 12;
+    int shift = rounds < 1u << 6 ? 0 : rounds < 1u << 12 ? 6 : 12;
+    if (is_sorted && rounds >= 1u << 18) shift = 18;
     give(best.first, rounds >> shift & 63);
     if (shift >= 6) give(best.second, rounds >> (shift - 6) & 63);
-    if (shift >= 12) give(best.third, rounds & 63);
+    if (shift >= 12) give(best.third, rounds >> (shift - 12) & 63);
+    if (shift >= 18) give(best.fourth, rounds & 63);
     Alone::sync();
     KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
       Choice& choice = scratch.chosen[k];
@@ -479,9 +502,8 @@ struct RouteLanes {
     Real sum = 0;
     KokkosExt::rolledLoop(0, n, 4, [&](int first) {
       Real w[4];
-      KokkosExt::unrolledLoop<4>([&](int i) {
-        w[i] = first + i < n ? weights[first + i] : Real(0);
-      });
+      KokkosExt::unrolledLoop<4>(
+          [&](int i) { w[i] = first + i < n ? weights[first + i] : Real(0); });
       KokkosExt::unrolledLoop<4>(
           [&](int i) { sum = KokkosExt::add(sum, w[i]); });
     });

@@ -45,8 +45,7 @@ struct RouteSmall {
     team.letNextKernelStart();
     const int member = team.team_rank() / lanes;
     const int lane   = team.team_rank() % lanes;
-    const int token =
-        team.league_rank() * (team.team_size() / lanes) + member;
+    const int token  = team.league_rank() * (team.team_size() / lanes) + member;
     // All lanes of a warp must stay together.
     const bool is_behind = token >= data.num_tokens;
     const int row        = is_behind ? data.num_tokens - 1 : token;

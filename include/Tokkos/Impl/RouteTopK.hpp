@@ -100,14 +100,24 @@ inline constexpr int max_scratch_experts =
 /// More choices than these have no room in scratch memory.
 inline constexpr int max_ranked_choices = 256;
 
-/// A warp to a token.
+/// From so many tokens on there are enough for all lanes of a device.
+inline constexpr int many_tokens = 16384;
+inline constexpr int few_experts = 32;
+inline constexpr int few_choices = 8;
+
+template <class Data>
+bool hasShortRows(const Data& data) {
+  return data.num_experts <= few_experts && data.top_k <= few_choices;
+}
+
+/// A warp to a token, or less to one of few experts.
 template <RouterUse use, class ExecutionSpace, class Data>
 void routeByWarps(const ExecutionSpace& space, const Data& data) {
   constexpr int most =
       use == RouterUse::general ? max_register_scores : max_register_logits;
   if (data.num_experts > most || data.top_k > max_register_choices)
     routeByLanes<32, 0, use>(space, data);
-  else if (data.num_experts <= 32 && data.top_k <= 8)
+  else if (hasShortRows(data))
     routeByLanes<8, 1, use>(space, data);
   else if (data.num_experts <= 128)
     routeByLanes<32, 1, use>(space, data);
@@ -121,7 +131,8 @@ void routeByWarps(const ExecutionSpace& space, const Data& data) {
     routeByLanes<32, 8, use>(space, data);
 }
 
-/// True for what RouteKeys can route.
+/// True for what RouteKeys can route, unless less than a warp to a token is
+/// better.
 template <class Data>
 bool canRouteByKeys(const Data& data) {
   if (!std::is_same_v<typename Data::Real, float> ||
@@ -129,6 +140,7 @@ bool canRouteByKeys(const Data& data) {
       data.mask != nullptr || data.soft_cap != 0 ||
       data.expert_scale != nullptr || data.num_shared != 0)
     return false;
+  if (hasShortRows(data) && data.num_tokens >= many_tokens) return false;
   if (data.num_experts > 384 || data.top_k > max_register_choices ||
       !data.hasRows() || !hasAlignedChunks(data) ||
       reinterpret_cast<std::uintptr_t>(data.bias) % (4 * sizeof(float)) != 0)
@@ -164,16 +176,14 @@ void routeByKeys(const ExecutionSpace& space, const Data& data) {
 /// time.
 template <RouterUse use, class ExecutionSpace, class Data>
 void routePlain(const ExecutionSpace& space, const Data& data) {
-  const bool is_batch   = data.num_tokens >= 16384;
-  const bool few_chosen = data.top_k <= 8;
+  const bool is_batch =
+      data.num_tokens >= many_tokens && data.top_k <= few_choices;
   if (data.num_experts <= 8)
     launchRoute(space, RouteSmall<ExecutionSpace, Data, use>{
                            data, hasAlignedChunks(data)});
-  else if (data.num_experts <= 32 && few_chosen)
-    routeByLanes<8, 1, use>(space, data);
-  else if (data.num_experts <= 64 && is_batch && few_chosen)
+  else if (is_batch && data.num_experts > few_experts && data.num_experts <= 64)
     routeByLanes<8, 2, use>(space, data);
-  else if (data.num_experts <= 128 && is_batch && few_chosen)
+  else if (is_batch && data.num_experts > 64 && data.num_experts <= 128)
     routeByLanes<16, 2, use>(space, data);
   else
     routeByWarps<use>(space, data);

@@ -177,21 +177,21 @@ struct FullRouterData : RouterData<Logit, Id, Weight, Matrix> {
   FullRouterData<Logit, Id, Weight, false, OtherMatrix> withoutCap() const {
     FullRouterData<Logit, Id, Weight, false, OtherMatrix> data{};
     copyBase(data);
-    data.mask                = mask;
-    data.bias                = bias;
-    data.num_groups          = num_groups;
-    data.kept_groups         = kept_groups;
-    data.group_size          = group_size;
-    data.inverse_group_size  = inverse_group_size;
-    data.best_of_group       = best_of_group;
-    data.limits_groups       = limits_groups;
-    data.keyed_by_score      = keyed_by_score;
-    data.floor               = floor;
-    data.epsilon             = epsilon;
-    data.scale               = scale;
-    data.expert_scale        = expert_scale;
-    data.num_shared          = num_shared;
-    data.shared_weight       = shared_weight;
+    data.mask               = mask;
+    data.bias               = bias;
+    data.num_groups         = num_groups;
+    data.kept_groups        = kept_groups;
+    data.group_size         = group_size;
+    data.inverse_group_size = inverse_group_size;
+    data.best_of_group      = best_of_group;
+    data.limits_groups      = limits_groups;
+    data.keyed_by_score     = keyed_by_score;
+    data.floor              = floor;
+    data.epsilon            = epsilon;
+    data.scale              = scale;
+    data.expert_scale       = expert_scale;
+    data.num_shared         = num_shared;
+    data.shared_weight      = shared_weight;
     return data;
   }
 

@@ -41,12 +41,13 @@ struct BestTwo {
   }
 };
 
-/// The largest three.
+/// The largest three; of four alone the last one too.
 template <class Real>
 struct BestThree {
   Real first  = minusInfinity<Real>();
   Real second = minusInfinity<Real>();
   Real third  = minusInfinity<Real>();
+  Real fourth = minusInfinity<Real>();
 
   /// Those of four, by a network of four exchanges.
   KOKKOS_FORCEINLINE_FUNCTION static BestThree of(Real x0, Real x1, Real x2,
@@ -58,7 +59,7 @@ struct BestThree {
     const Real high  = KokkosExt::smaller(high0, high1);
     const Real low   = KokkosExt::larger(low0, low1);
     return {KokkosExt::larger(high0, high1), KokkosExt::larger(high, low),
-            KokkosExt::smaller(high, low)};
+            KokkosExt::smaller(high, low), KokkosExt::smaller(low0, low1)};
   }
 
   KOKKOS_FORCEINLINE_FUNCTION void take(Real x) {
