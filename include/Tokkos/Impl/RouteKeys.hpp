@@ -108,40 +108,53 @@ struct RouteKeys
     return KokkosExt::approximateReciprocal(KokkosExt::add(e, Real(1)));
   }
 
-  /// Makes `probe` NaN where a logit or a bias is not finite. Places behind the
-  /// last expert are below all others then.
-  KOKKOS_FORCEINLINE_FUNCTION Registers approximateKeys(int token, int lane,
-                                                        Real& probe) const {
-    using Logit = typename Data::Logit;
-    struct alignas(4 * sizeof(Logit)) Logits {
-      Logit x[4];
-    };
-    struct alignas(4 * sizeof(float)) Biases {
-      float x[4];
-    };
+  using Logit = typename Data::Logit;
+  struct alignas(4 * sizeof(Logit)) Logits {
+    Logit x[4];
+  };
+  struct alignas(4 * sizeof(float)) Biases {
+    float x[4];
+  };
+
+  KOKKOS_FORCEINLINE_FUNCTION void loadLogits(int token, int lane,
+                                              Logits* logits) const {
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      const int expert = Registers::expertAt(4 * c, lane);
+      logits[c]        = Logits{};
+      if (expert < data.num_experts)
+        logits[c] =
+            *reinterpret_cast<const Logits*>(&data.logits(token, expert));
+    });
+  }
+
+  /// Places behind the last expert have one below all others.
+  KOKKOS_FORCEINLINE_FUNCTION void loadBiases(int lane, Biases* biases) const {
     constexpr float least = -Kokkos::Experimental::finite_max_v<float>;
-    Logits logits[chunks];
-    Biases biases[chunks];
-    // All are on their way before the first is looked at.
     KokkosExt::unrolledLoop<chunks>([&](int c) {
       const int expert = Registers::expertAt(4 * c, lane);
       const bool is_in = expert < data.num_experts;
-      logits[c]        = Logits{};
-      if (is_in)
-        logits[c] =
-            *reinterpret_cast<const Logits*>(&data.logits(token, expert));
       const float none = is_in ? 0 : least;
       biases[c]        = Biases{{none, none, none, none}};
       if (is_in && data.bias != nullptr)
         biases[c] = *reinterpret_cast<const Biases*>(data.bias + expert);
     });
-    const auto key = [&](Logit x, Real bias) {
-      const auto y = static_cast<Real>(x);
+  }
+
+  /// Makes `probe` NaN where a logit or a bias is not finite.
+  KOKKOS_FORCEINLINE_FUNCTION Registers approximateKeys(int token, int lane,
+                                                        Real& probe) const {
+    // All are on their way before the first is looked at.
+    Logits logits[chunks];
+    Biases biases[chunks];
+    loadLogits(token, lane, logits);
+    loadBiases(lane, biases);
+    const auto key = [&](Logit logit, Real bias) {
+      const auto x = static_cast<Real>(logit);
       // A product with 0 does not change the sum, or it is NaN.
-      const Real result = KokkosExt::add(
-          approximateSigmoid(y), KokkosExt::addExactProduct(y, Real(0), bias));
-      probe = KokkosExt::addExactProduct(result, Real(0), probe);
-      return result;
+      const Real y = KokkosExt::add(
+          approximateSigmoid(x), KokkosExt::addExactProduct(x, Real(0), bias));
+      probe = KokkosExt::addExactProduct(y, Real(0), probe);
+      return y;
     };
     int c = 0;
     return Registers(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
@@ -153,11 +166,46 @@ struct RouteKeys
     });
   }
 
+  /// e^-|x| with the sign of the logit x, NaN for an excluded one.
+  KOKKOS_FORCEINLINE_FUNCTION static Real signedExponential(Logit logit) {
+    const Real x = participating(static_cast<Real>(logit));
+    const Real e = exponential(-Kokkos::abs(x));
+    if (isExcluded(x)) return Kokkos::Experimental::quiet_NaN_v<Real>;
+    return x < 0 ? -e : e;
+  }
+
+  /// From there to the key, as in sigmoid() and FullRouterData::keyOfScore.
+  KOKKOS_FORCEINLINE_FUNCTION static Real keyOfSigned(Real y, Real bias) {
+    const Real e           = Kokkos::abs(y);
+    const bool is_negative = orderedBitsOfNumber(y) >> 31 == 0;
+    const Real score       = KokkosExt::divide(is_negative ? e : Real(1),
+                                               KokkosExt::add(Real(1), e));
+    const Real key         = participating(KokkosExt::add(score, bias));
+    return y != y ? minusInfinity<Real>() : key;
+  }
+
+  /// In two steps, because a division branches, and exponentials on the way at
+  /// the same time take little longer than one.
   KOKKOS_FORCEINLINE_FUNCTION Registers exactKeys(int token, int lane) const {
-    Registers row(data, true, token, lane);
-    row.transform(lane, [&](Real x, int expert) {
-      return expert < data.num_experts ? data.keyOfScore(x, sigmoid(x), expert)
-                                       : minusInfinity<Real>();
+    Logits logits[chunks];
+    loadLogits(token, lane, logits);
+    int c = 0;
+    Registers row(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      x0 = signedExponential(logits[c].x[0]);
+      x1 = signedExponential(logits[c].x[1]);
+      x2 = signedExponential(logits[c].x[2]);
+      x3 = signedExponential(logits[c].x[3]);
+      ++c;
+    });
+    Biases biases[chunks];
+    loadBiases(lane, biases);
+    c = 0;
+    row.forEachChunk(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      x0 = keyOfSigned(x0, biases[c].x[0]);
+      x1 = keyOfSigned(x1, biases[c].x[1]);
+      x2 = keyOfSigned(x2, biases[c].x[2]);
+      x3 = keyOfSigned(x3, biases[c].x[3]);
+      ++c;
     });
     return row;
   }
