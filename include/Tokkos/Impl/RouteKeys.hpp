@@ -179,8 +179,8 @@ struct RouteKeys
     const Real e           = Kokkos::abs(y);
     const bool is_negative = orderedBitsOfNumber(y) >> 31 == 0;
     const Real score       = KokkosExt::divide(is_negative ? e : Real(1),
-                                               KokkosExt::add(Real(1), e));
-    const Real key         = participating(KokkosExt::add(score, bias));
+                                         KokkosExt::add(Real(1), e));
+    const Real key = participating(KokkosExt::add(score, bias));
     return y != y ? minusInfinity<Real>() : key;
   }
 
