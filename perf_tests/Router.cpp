@@ -268,16 +268,19 @@ class PartialSort : public KokkosSubject<Kokkos::DefaultHostExecutionSpace> {
 
 namespace {
 
-/// Numbers of experts that are no model's of the list, and many choices.
+/// Numbers of experts that are no model's of the list, with the choices of the
+/// next larger one, and many choices.
 std::vector<Workload> otherSizes() {
   std::vector<Workload> all;
   if (isSmokeRun()) return all;
   for (const Model& model :
-       {Model{"experts_7", 7, 2, 0}, Model{"experts_32", 32, 4, 0},
-        Model{"experts_72", 72, 8, 0}, Model{"experts_160", 160, 6, 0},
-        Model{"experts_257", 257, 8, 0}, Model{"experts_512", 512, 8, 0},
+       {Model{"experts_7", 7, 2, 0}, Model{"experts_16", 16, 6, 0},
+        Model{"experts_24", 24, 6, 0}, Model{"experts_32", 32, 6, 0},
+        Model{"experts_72", 72, 8, 0}, Model{"experts_96", 96, 8, 0},
+        Model{"experts_160", 160, 8, 0}, Model{"experts_257", 257, 8, 0},
+        Model{"experts_300", 300, 8, 0}, Model{"experts_512", 512, 8, 0},
         Model{"experts_896", 896, 16, 0}, Model{"experts_1024", 1024, 32, 0}})
-    for (const int tokens : {4096, 65536})
+    for (const int tokens : {256, 4096, 65536})
       all.push_back({model, tokens, Routing::none});
   return all;
 }

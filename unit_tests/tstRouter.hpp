@@ -171,7 +171,13 @@ TEST(Router, EverySmallCaseOfTiesAndSpecialValues) {
     for (const auto& set : setsFor(num_experts)) {
       const auto logits = everyRow(set, num_experts);
       for (int top_k = 1; top_k <= num_experts; ++top_k)
-        testScores(logits, num_experts, top_k);
+        if (num_experts <= 4)
+          testScores(logits, num_experts, top_k);
+        else
+          for (int i = 0; i < 5; ++i)
+            testRoute(
+                logits, num_experts, top_k,
+                {.score = all_scores[i], .normalize = (top_k + i) % 2 == 0});
     }
 }
 
@@ -255,6 +261,10 @@ TEST(Router, MoreExpertsThanAnyRowKept) {
 
 TEST(Router, ManyChoices) {
   Random random;
+  for (const int num_experts : numbers_of_experts)
+    if (num_experts <= 512)
+      testRoute(random.reals<float>(2 * num_experts), num_experts, num_experts,
+                {.normalize = true});
   testScores(random.reals<float>(9 * 40), 40, 40);  // K = E
   testScores(random.reals<float>(9 * 100), 100, 33);
   testScores(random.reals<float>(3 * 300), 300, 290);
@@ -347,7 +357,7 @@ TEST(Router, Groups) {
         std::tuple(96, 48, 6, 12), std::tuple(600, 100, 8, 16),
         std::tuple(1536, 512, 3, 9)}) {
     // Groups with negative scores are not to lose to groups not kept.
-    auto logits = random.reals<float>(150 * num_experts, -6, 1);
+    auto logits = random.reals<float>(40 * num_experts, -6, 1);
     for (const auto score : {GroupScore::maximum, GroupScore::sum_of_best_two,
                              GroupScore::sum_of_best}) {
       Options options;
@@ -462,6 +472,102 @@ TEST(Router, PathsAgreeBitForBit) {
     if (num_experts >= 40)
       testPaths(logits, num_experts, 40, {.normalize = true});
     testPaths(random.reals<double>(13 * num_experts), num_experts, top_k, {});
+  }
+}
+
+/// The options of DeepSeek-V3 with eight groups, and the same without groups.
+std::vector<Options> sigmoidOptions(const std::vector<float>& bias) {
+  Options biased{.score     = Score::sigmoid,
+                 .bias      = bias,
+                 .normalize = true,
+                 .epsilon   = 1e-20,
+                 .scale     = 2.5};
+  Options grouped     = biased;
+  grouped.groups      = 8;
+  grouped.kept_groups = 4;
+  grouped.group_score = GroupScore::sum_of_best_two;
+  return {biased, grouped};
+}
+
+TEST(Router, SigmoidsOfAllSizes) {
+  Random random;
+  for (const int num_experts : {32, 64, 128, 160, 256, 320, 384, 448})
+    for (const int num_tokens : {1, 3, 129, 700})
+      for (const auto& options :
+           sigmoidOptions(random.reals<float>(num_experts, -0.3, 0.3))) {
+        const auto logits = random.reals<float>(num_tokens * num_experts);
+        testPaths(logits, num_experts, 8, options);
+        if (num_tokens < 200) testRoute(logits, num_experts, 8, options);
+        if (num_tokens == 3) testPaths(logits, num_experts, 16, options);
+      }
+}
+
+TEST(Router, ManyTokensOfFewExperts) {
+  Random random;
+  for (const int num_experts : {8, 24}) {
+    auto logits = random.reals<float>(16400 * num_experts);
+    for (int t = 0; t < 100; ++t)
+      logits[random.integer(0, 16400 * num_experts - 1)] =
+          random.chance(0.5) ? NAN : infinity;
+    for (auto options :
+         sigmoidOptions(random.reals<float>(num_experts, -1, 1))) {
+      testPaths(logits, num_experts, 4, options);
+      for (int t = 0; t < 16400; ++t)
+        options.mask.push_back(random.chance(0.7));
+      options.num_shared_experts = 1;
+      testPaths(logits, num_experts, 4, options);
+    }
+    testPaths(logits, num_experts, 6, {.normalize = true});
+  }
+}
+
+// Where an approximate key would choose another expert than the exact one.
+TEST(Router, KeysThatLieCloseTogether) {
+  Random random;
+  for (const int num_experts : {32, 128, 256, 384}) {
+    const int num_tokens = 60;
+    std::vector<float> units, coarse, equal;
+    for (int i = 0; i < num_tokens * num_experts; ++i) {
+      units.push_back(1 + static_cast<float>(random.integer(0, 40)) * 0x1p-22f);
+      coarse.push_back(static_cast<float>(random.integer(-8, 8)) / 4);
+      equal.push_back(0.25f);
+    }
+    std::vector<float> few_units, large, huge;
+    for (int e = 0; e < num_experts; ++e) {
+      few_units.push_back(static_cast<float>(random.integer(-9, 9)) * 0x1p-23f);
+      large.push_back(100 +
+                      static_cast<float>(random.integer(0, 99)) * 0x1p-17f);
+      huge.push_back((e % 3 == 0 ? -1e30f : 1e30f) *
+                     (1 + static_cast<float>(random.integer(0, 9)) * 0x1p-23f));
+    }
+    for (const auto& bias :
+         {std::vector<float>(num_experts, 0.0f), few_units, large, huge})
+      for (const auto& options : sigmoidOptions(bias))
+        for (const auto& logits : {units, coarse, equal})
+          testPaths(logits, num_experts, 8, options);
+  }
+}
+
+TEST(Router, SigmoidsOfSpecialValues) {
+  Random random;
+  for (const int num_experts : {32, 128, 256, 384}) {
+    const int num_tokens = 60;
+    auto logits = random.reals<float>(num_tokens * num_experts, -120, 120);
+    for (int t = 0; t < num_tokens; ++t)
+      for (int e = 0; e < num_experts; ++e)
+        if (random.chance(t * t * 3e-4))
+          logits[t * num_experts + e] = random.chance(0.3)   ? infinity
+                                        : random.chance(0.5) ? NAN
+                                                             : -infinity;
+    for (const float x : {infinity, -infinity, NAN}) {
+      auto bias = random.reals<float>(num_experts);
+      for (const auto& options : sigmoidOptions(bias))
+        testPaths(logits, num_experts, 8, options);
+      for (int e = 0; e < num_experts; e += 3)
+        bias[e] = x;
+      for (const auto& options : sigmoidOptions(bias))
+        testPaths(logits, num_experts, 8, options);
+    }
   }
 }
 

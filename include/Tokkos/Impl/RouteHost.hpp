@@ -18,20 +18,24 @@
 
 namespace Tokkos::Impl {
 
-/// Routes tokens on a host, a thread a token, in loops that compilers
-/// vectorise.
+/// Routes tokens on a host, a thread two of them, in loops that compilers
+/// vectorise. The choices of a token wait for each other: those of two are made
+/// in turns.
 template <class Data>
 struct RouteHost {
-  using Real = typename Data::Real;
+  using Real       = typename Data::Real;
+  using Tournament = RouterTournament<Real>;
+
+  static constexpr int tokens_of_call = 2;
 
   /// The longest row that a thread keeps beside the logits.
   static constexpr int max_experts = 8192;
 
   Data data;
 
-  KOKKOS_FUNCTION void operator()(int token) const {
-    KOKKOS_IF_ON_HOST((route(token);))
-    KOKKOS_IF_ON_DEVICE((static_cast<void>(token);))
+  KOKKOS_FUNCTION void operator()(int call) const {
+    KOKKOS_IF_ON_HOST((route(tokens_of_call * call);))
+    KOKKOS_IF_ON_DEVICE((static_cast<void>(call);))
   }
 
  private:
@@ -40,37 +44,67 @@ struct RouteHost {
     Real x[max_experts + 128];
   };
 
+  /// A token on its way to its choices.
+  struct Candidates {
+    int token;
+    Row logits, keys;  // without keys: the logits are
+    bool has_keys;
+    ScoreOfRow<Real> score;
+    Tournament tournament;
+    Real chosen[max_experts];  // logits of the choices that are not excluded
+    int num_eligible;
+  };
+
+  void route(int first) const {
+    Candidates tokens[tokens_of_call];
+    int num_tokens = 0;
+    for (int t = first; t < std::min(first + tokens_of_call, data.num_tokens);
+         ++t)
+      if (data.isMasked(t))
+        writeMasked(t);
+      else
+        prepare(t, tokens[num_tokens++]);
+    if (num_tokens == 2)
+      for (int k = 0; k < data.top_k; ++k) {
+        choose(k, tokens[0]);
+        choose(k, tokens[1]);
+      }
+    else if (num_tokens == 1)
+      for (int k = 0; k < data.top_k; ++k)
+        choose(k, tokens[0]);
+    for (int i = 0; i < num_tokens; ++i)
+      write(tokens[i]);
+  }
+
+  void writeMasked(int token) const {
+    for (int k = 0; k < data.top_k + data.num_shared; ++k)
+      data.writeMasked(token, k);
+  }
+
   /// The experts stand in columns of a row that is a multiple of this, which
   /// the sum's tree wants.
   int widthOf() const {
     return data.num_experts <= 32 ? 32 : data.num_experts <= 64 ? 64 : 128;
   }
 
-  void route(int token) const {
-    if (data.isMasked(token)) {
-      for (int k = 0; k < data.top_k + data.num_shared; ++k)
-        data.writeMasked(token, k);
-      return;
-    }
-    Row logits;
+  void prepare(int token, Candidates& c) const {
     const int width  = widthOf();
     const int padded = (data.num_experts + width - 1) / width * width;
-    load(token, logits.x, padded);
-    if (!data.keyed_by_score && !data.limits_groups) {
-      RouterTournament<Real> tournament(logits.x, padded);
+    Real* const x    = c.logits.x;
+    c.token          = token;
+    c.num_eligible   = 0;
+    c.has_keys       = data.keyed_by_score || data.limits_groups;
+    load(token, x, padded);
+    if (!c.has_keys) {
+      c.tournament.start(x, padded);
       // The winner has the largest logit.
-      const auto score =
-          scoreOfRow(logits.x, padded, width, logits.x[tournament.expert()]);
-      choose(token, tournament, logits.x, logits.x, score);
-      return;
+      c.score = scoreOfRow(x, padded, width, x[c.tournament.expert()]);
+    } else {
+      c.score = scoreOfRow(x, padded, width, RouterLoops::maximumOf(x, padded));
+      makeKeys(x, c.score, c.keys.x, padded);
+      if (data.limits_groups) dropGroups(c.keys.x);
+      c.tournament.start(c.keys.x, padded);
     }
-    const auto score = scoreOfRow(logits.x, padded, width,
-                                  RouterLoops::maximumOf(logits.x, padded));
-    Row keys;
-    makeKeys(logits.x, score, keys.x, padded);
-    if (data.limits_groups) dropGroups(keys.x);
-    RouterTournament<Real> tournament(keys.x, padded);
-    choose(token, tournament, keys.x, logits.x, score);
   }
 
   ScoreOfRow<Real> scoreOfRow(const Real* logits, int padded, int width,
@@ -96,7 +130,7 @@ struct RouteHost {
       for (int e = 0; e < num_experts; ++e)
         x[e] = participating(static_cast<Real>(row[e * stride])) + Real(0);
     for (int e = num_experts; e < padded; ++e)
-      x[e] = RouterTournament<Real>::nothing();
+      x[e] = Tournament::nothing();
   }
 
   /// The sum of the terms of a softmax, in the order of RouterRegisters::sum.
@@ -111,19 +145,13 @@ struct RouteHost {
     return RouterLoops::addColumns(columns, width);
   }
 
-  /// Chooses, and leaves the choices' logits in `chosen`. Returns how many of
-  /// them are not excluded; these come first. Destroys the keys.
-  int select(int token, RouterTournament<Real>& tournament, const Real* x,
-             const Real* logits, Real* chosen) const {
-    int num_eligible = 0;
-    for (int k = 0; k < data.top_k; ++k) {
-      const int expert          = tournament.expert();
-      data.expert_ids(token, k) = static_cast<typename Data::Id>(expert);
-      if (!tournament.isExcluded())
-        chosen[num_eligible++] = logits == x ? x[expert] : logits[expert];
-      tournament.take();
-    }
-    return num_eligible;
+  /// The next choice.
+  void choose(int k, Candidates& c) const {
+    const int expert            = c.tournament.expert();
+    data.expert_ids(c.token, k) = static_cast<typename Data::Id>(expert);
+    if (!c.tournament.isExcluded())
+      c.chosen[c.num_eligible++] = c.logits.x[expert];
+    c.tournament.take();
   }
 
   static Real sumOf(const Real* w, int n) {
@@ -133,12 +161,12 @@ struct RouteHost {
     return sum;
   }
 
-  void choose(int token, RouterTournament<Real>& tournament, const Real* x,
-              const Real* logits, const ScoreOfRow<Real>& score) const {
-    using Weight = typename Data::Weight;
-    Real w[max_experts];
-    const int n = select(token, tournament, x, logits, w);
-    weigh(w, n, score);
+  void write(Candidates& c) const {
+    using Weight    = typename Data::Weight;
+    const int token = c.token;
+    const int n     = c.num_eligible;
+    Real* const w   = c.chosen;
+    weigh(w, n, c.score);
     if (data.normalize) {
       const Real total = sumOf(w, n);
       for (int k = 0; k < n; ++k)
@@ -196,7 +224,7 @@ struct RouteHost {
     else
       std::copy_n(logits, data.num_experts, keys);
     for (int e = data.num_experts; e < padded; ++e)
-      keys[e] = RouterTournament<Real>::nothing();
+      keys[e] = Tournament::nothing();
   }
 
   void dropGroups(Real* keys) const {
@@ -213,7 +241,7 @@ struct RouteHost {
                   (scores[other] == scores[g] && other < g);
       if (better >= data.kept_groups)
         std::fill_n(keys + g * data.group_size, data.group_size,
-                    RouterTournament<Real>::nothing());
+                    Tournament::nothing());
     }
   }
 };

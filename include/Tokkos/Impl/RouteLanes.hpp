@@ -58,11 +58,14 @@ struct RouteLanes {
   using Choice = RouterChoice<Real>;
 
   static constexpr bool in_registers = chunks > 0;
+  /// Each lane's numbers are sorted, all of them.
+  static constexpr bool is_sorted = chunks == 1;
   using Registers = RouterRegisters<Data, lanes, in_registers ? chunks : 1>;
   using Row =
       std::conditional_t<in_registers, Registers, RouterScratch<Data, lanes>>;
 
-  static constexpr int max_team_size = 128;
+  static constexpr int lanes_of_token = lanes;
+  static constexpr int max_team_size  = 128;
   /// The most choices that are made in rounds.
   static constexpr int max_rounds = 32;
 
@@ -78,10 +81,7 @@ struct RouteLanes {
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     team.letNextKernelStart();
-    const int member = team.team_rank() / lanes;
-    const int lane   = team.team_rank() % lanes;
-    const int tokens = team.team_size() / lanes;
-    const int token  = team.league_rank() * tokens + member;
+    const auto [member, lane, token] = placeOf(team);
     // All lanes of a warp must stay together: behind the last token some do its
     // work once more.
     const bool is_behind = token >= data.num_tokens;
@@ -91,7 +91,22 @@ struct RouteLanes {
           scratchAt(memory + member * scratch_bytes));
   }
 
- private:
+ protected:
+  /// Which token of the team, which lane of its, and the token's number.
+  struct Place {
+    int member, lane, token;
+  };
+
+  KOKKOS_FORCEINLINE_FUNCTION static Place placeOf(const Team& team) {
+    // Unsigned numbers are divided by a shift.
+    const auto rank   = static_cast<unsigned>(team.team_rank());
+    const auto tokens = static_cast<unsigned>(team.team_size()) / lanes;
+    const auto first  = static_cast<unsigned>(team.league_rank()) * tokens;
+    const auto member = rank / lanes;
+    return {static_cast<int>(member), static_cast<int>(rank % lanes),
+            static_cast<int>(first + member)};
+  }
+
   struct Scratch {
     Real* row;       // the row, or a copy of it
     Choice* places;  // num_places candidates
@@ -132,7 +147,8 @@ struct RouteLanes {
       if (data.isMasked(token)) {
         for (int k = lane; k < data.top_k + data.num_shared; k += lanes)
           if (writes) data.writeMasked(token, k);
-        return;
+        if (lanes == KokkosExt::max_lanes_v<ExecutionSpace>) return;
+        writes = false;
       }
     }
     Row row = readRow(token, lane, scratch);
@@ -244,12 +260,7 @@ struct RouteLanes {
       best.take(x2);
       best.take(x3);
       KokkosExt::rolledLoop(0, 5, 1, [&](int step) {
-        const int distance = 1 << step;
-        if (distance >= neighbours) return;
-        const Real first  = Lanes::exchange(best.first, distance);
-        const Real second = Lanes::exchange(best.second, distance);
-        best.take(first);
-        best.take(second);
+        if (1 << step < neighbours) best.template takeFrom<Lanes>(1 << step);
       });
       if (expert < data.num_experts && lane % neighbours == 0)
         groups.setScore(data, data.groupOf(expert), best);
@@ -275,30 +286,28 @@ struct RouteLanes {
     return true;
   }
 
-  /// Returns true when it has chosen, otherwise `bound` is a key that K or more
-  /// of what can be chosen reach.
-  KOKKOS_FORCEINLINE_FUNCTION bool chooseInRounds(const Row& row, int lane,
-                                                  const Scratch& scratch,
-                                                  Real& bound) const {
-    BestThree<Real> best;
-    row.forEach(lane, [&](Real x, int) { best.take(x); });
-    if constexpr (in_registers) row.save(scratch.row, lane);
+  /// The rounds: returns the last number taken. A lane notes the rounds in
+  /// which it gave, each plus 1, in six bits, the last one lowest.
+  KOKKOS_FORCEINLINE_FUNCTION Real playRounds(const BestThree<Real>& best,
+                                              unsigned& rounds) const {
     // -0 counts as +0.
     Bits head   = orderedBitsOfNumber(KokkosExt::add(best.first, Real(0)));
     Bits second = orderedBitsOfNumber(KokkosExt::add(best.second, Real(0)));
     Bits third  = orderedBitsOfNumber(KokkosExt::add(best.third, Real(0)));
-    Bits least  = 0;
-    // A lane notes the rounds in which it gave, each plus 1, in six bits, the
-    // last one lowest. Equal numbers of two lanes go in one round: more than K
-    // reach the bound then, and are ranked.
-    unsigned rounds  = 0;
+    Bits fourth = 0;
+    if constexpr (is_sorted)
+      fourth = orderedBitsOfNumber(KokkosExt::add(best.fourth, Real(0)));
+    Bits least = 0;
+    // Equal numbers of two lanes go in one round: more than K reach the bound
+    // then, and are ranked.
     const auto round = [&](int k) {
       least = Lanes::maximum(head);
       if (head == least) {
         rounds = rounds << 6 | static_cast<unsigned>(k + 1);
         head   = second;
         second = third;
-        third  = 0;
+        third  = fourth;
+        fourth = 0;
       }
     };
     const int even = data.top_k & ~1;
@@ -308,26 +317,44 @@ struct RouteLanes {
     });
     if (even < data.top_k) round(even);
     const Bits excluded = orderedBitsOfNumber(minusInfinity<Real>());
-    bound = numberOfOrderedBits<Real>(least > excluded ? least : excluded);
+    return numberOfOrderedBits<Real>(least > excluded ? least : excluded);
+  }
+
+  /// Returns true when it has chosen, otherwise `bound` is a key that K or more
+  /// of what can be chosen reach.
+  KOKKOS_FORCEINLINE_FUNCTION bool chooseInRounds(const Row& row, int lane,
+                                                  const Scratch& scratch,
+                                                  Real& bound) const {
+    const auto best = row.best(lane);
+    if constexpr (in_registers) row.save(scratch.row, lane);
+    unsigned rounds = 0;
+    bound           = playRounds(best, rounds);
     if constexpr (!in_registers)
       return false;
     else
-      return areChosen(row, lane, bound, best) &&
+      return areChosen(row, lane, bound, best) && !isExcluded(bound) &&
              nameExperts(lane, rounds, best, scratch);
   }
 
-  /// True when K numbers reach the bound, and no lane gave two equal ones.
+  /// True when K numbers reach the bound, and no lane has two equal ones of
+  /// them.
   KOKKOS_FORCEINLINE_FUNCTION bool areChosen(
       const Registers& row, int lane, Real bound,
       const BestThree<Real>& best) const {
-    int count = 0;
-    row.forEach(lane, [&](Real x, int) {
-      if (x >= bound) ++count;
-    });
+    const auto reaches = [&](Real x) { return x >= bound ? 1 : 0; };
+    int count          = reaches(best.first) + reaches(best.second);
+    if constexpr (is_sorted) {
+      count += reaches(best.third) + reaches(best.fourth);
+      if (best.fourth >= bound && best.third == best.fourth)
+        count = data.num_experts + 1;
+    } else if (best.third >= bound) {
+      count = 0;
+      row.forEach(lane, [&](Real x, int) { count += reaches(x); });
+    }
     if ((best.second >= bound && best.first == best.second) ||
         (best.third >= bound && best.second == best.third))
       count = data.num_experts + 1;
-    return Lanes::sum(count) == data.top_k && !isExcluded(bound);
+    return Lanes::sum(count) == data.top_k;
   }
 
   /// From the lanes that gave, and in which rounds, to the choices.
@@ -338,10 +365,12 @@ struct RouteLanes {
       if (round > 0)
         scratch.chosen[round - 1] = Choice{KokkosExt::add(x, Real(0)), lane};
     };
-    const int shift = rounds < 1u << 6 ? 0 : rounds < 1u << 12 ? 6 : 12;
+    int shift = rounds < 1u << 6 ? 0 : rounds < 1u << 12 ? 6 : 12;
+    if (is_sorted && rounds >= 1u << 18) shift = 18;
     give(best.first, rounds >> shift & 63);
     if (shift >= 6) give(best.second, rounds >> (shift - 6) & 63);
-    if (shift >= 12) give(best.third, rounds & 63);
+    if (shift >= 12) give(best.third, rounds >> (shift - 12) & 63);
+    if (shift >= 18) give(best.fourth, rounds & 63);
     Alone::sync();
     KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
       Choice& choice = scratch.chosen[k];
@@ -470,9 +499,14 @@ struct RouteLanes {
   }
 
   KOKKOS_FORCEINLINE_FUNCTION static Real sumOf(const Real* weights, int n) {
-    Real sum = weights[0];
-    KokkosExt::rolledLoop(
-        1, n, 1, [&](int k) { sum = KokkosExt::add(sum, weights[k]); });
+    Real sum = 0;
+    KokkosExt::rolledLoop(0, n, 4, [&](int first) {
+      Real w[4];
+      KokkosExt::unrolledLoop<4>(
+          [&](int i) { w[i] = first + i < n ? weights[first + i] : Real(0); });
+      KokkosExt::unrolledLoop<4>(
+          [&](int i) { sum = KokkosExt::add(sum, w[i]); });
+    });
     return sum;
   }
 

@@ -4,10 +4,12 @@
 #ifndef TOKKOS_IMPL_ROUTESMALL_HPP
 #define TOKKOS_IMPL_ROUTESMALL_HPP
 
+#include <Tokkos/Impl/OrderedBits.hpp>
 #include <Tokkos/Impl/RouteLanes.hpp>
 #include <Tokkos/Impl/RouterData.hpp>
 #include <Tokkos/KokkosExt/Lanes.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
+#include <Tokkos/KokkosExt/Prefetch.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
 #include <Tokkos/KokkosExt/Team.hpp>
 
@@ -16,69 +18,85 @@
 namespace Tokkos::Impl {
 
 /// Routes a token of up to eight experts with a softmax and nothing but that,
-/// one or two lanes to a token: every logit is compared with every other, which
-/// gives its place among the choices.
-template <class ExecutionSpace, class Data, int lanes, RouterUse use>
+/// two lanes to a token: every logit is compared with every other, which gives
+/// its place among the choices.
+template <class ExecutionSpace, class Data, RouterUse use>
 struct RouteSmall {
-  using Team  = KokkosExt::Team<ExecutionSpace>;
-  using Lanes = KokkosExt::Lanes<ExecutionSpace, lanes>;
-  using Real  = typename Data::Real;
-  using Row   = RouterRegisters<Data, lanes, 2 / lanes>;
+  static constexpr int lanes = 2;
 
-  static_assert(lanes <= 2 && use != RouterUse::general);
-  static constexpr int max_team_size = 128;
-  static constexpr int size          = Row::size;
+  using Team   = KokkosExt::Team<ExecutionSpace>;
+  using Lanes  = KokkosExt::Lanes<ExecutionSpace, lanes>;
+  using Real   = typename Data::Real;
+  using Bits   = BitsOf<Real>;
+  using Choice = RouterChoice<Real>;
+  using Row    = RouterRegisters<Data, lanes, 1>;
+
+  static_assert(use != RouterUse::general);
+  static constexpr bool awaits_earlier_kernels = true;
+  static constexpr int lanes_of_token          = lanes;
+  static constexpr int max_team_size           = 128;
+  static constexpr int size                    = Row::size;
+  static constexpr int scratch_bytes           = lanes * size * sizeof(Choice);
 
   Data data;
   bool aligned;
 
   KOKKOS_FUNCTION void operator()(const Team& team) const {
     team.letNextKernelStart();
-    const int lane = team.team_rank() % lanes;
-    const int token =
-        (team.league_rank() * team.team_size() + team.team_rank()) / lanes;
-    const bool is_behind = token >= data.num_tokens;
+    const int member = team.team_rank() / lanes;
+    const int lane   = team.team_rank() % lanes;
+    const int token  = team.league_rank() * (team.team_size() / lanes) + member;
     // All lanes of a warp must stay together.
-    if (lanes == 1 && is_behind) return;
-    route(is_behind ? data.num_tokens - 1 : token, lane, !is_behind);
+    const bool is_behind = token >= data.num_tokens;
+    const int row        = is_behind ? data.num_tokens - 1 : token;
+    // On the way from memory while the kernel before ends.
+    KokkosExt::prefetchShared(&data.logits(row, 0));
+    team.awaitEarlierKernels();
+    route(row, lane, !is_behind,
+          static_cast<Choice*>(team.scratch()) + member * lanes * size);
   }
 
  private:
   struct Numbers {
     Real x[size];
-    int rank[size];
+    Bits key[size];
+    int place[size];
   };
 
-  KOKKOS_FORCEINLINE_FUNCTION void route(int token, int lane,
-                                         bool writes) const {
+  /// The choices stand in memory with their terms as keys.
+  KOKKOS_FORCEINLINE_FUNCTION void route(int token, int lane, bool writes,
+                                         Choice* choices) const {
     const Row row(data, aligned, token, lane);
     Numbers numbers;
     Real maximum = minusInfinity<Real>();
-    int place    = 0;
+    int i        = 0;
     row.forEach(lane, [&](Real x, int) {
-      numbers.x[place++] = x;
-      maximum            = KokkosExt::larger(x, maximum);
+      numbers.x[i]   = x;
+      numbers.key[i] = orderedBitsOfNumber(KokkosExt::add(x, Real(0)));
+      maximum        = KokkosExt::larger(x, maximum);
+      ++i;
     });
     maximum = Lanes::maximum(maximum);
-    rank(numbers, lane);
+    findPlaces(numbers, lane);
     const auto term = [&](Real x) {
       return exponential(KokkosExt::add(x, -maximum));
     };
-    Real denominator = 0;
-    if (use == RouterUse::softmax || data.score == Score::softmax)
-      denominator = row.template sum<Lanes>(lane, term);
-    else
-      denominator = sumOverChoices(numbers, term);
-    const auto part = [&](Real x) { return share(term(x), denominator); };
-    Real total      = 1;
-    if constexpr (use == RouterUse::sums)
-      if (data.normalize) total = sumOverChoices(numbers, part);
-    KokkosExt::unrolledLoop<size>([&](int i) {
-      if (numbers.rank[i] >= data.top_k || !writes) return;
-      Real w = part(numbers.x[i]);
-      if constexpr (use == RouterUse::sums)
-        if (data.normalize) w = share(w, total);
-      data.write(token, numbers.rank[i], Row::expertAt(i, lane), w);
+    const bool selected =
+        use == RouterUse::sums && data.score == Score::selected_softmax;
+    Real denominator = selected ? Real(0) : row.template sum<Lanes>(lane, term);
+    KokkosExt::unrolledLoop<size>([&](int j) {
+      if (numbers.place[j] < data.top_k)
+        choices[numbers.place[j]] =
+            Choice{term(numbers.x[j]), Row::expertAt(j, lane)};
+    });
+    Lanes::sync();
+    if (selected) denominator = sumOf(choices);
+    if (use == RouterUse::sums && data.normalize)
+      denominator = normalize(choices, lane, denominator);
+    KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
+      const Choice choice = choices[k];
+      if (writes)
+        data.write(token, k, choice.expert, share(choice.key, denominator));
     });
   }
 
@@ -87,45 +105,44 @@ struct RouteSmall {
   }
 
   /// Of equal numbers the one of the lower expert is first.
-  KOKKOS_FORCEINLINE_FUNCTION static void rank(Numbers& numbers, int lane) {
-    KokkosExt::unrolledLoop<size>([&](int i) { numbers.rank[i] = 0; });
+  KOKKOS_FORCEINLINE_FUNCTION static void findPlaces(Numbers& numbers,
+                                                     int lane) {
+    KokkosExt::unrolledLoop<size>([&](int i) { numbers.place[i] = 0; });
     KokkosExt::unrolledLoop<size>([&](int i) {
       KokkosExt::unrolledLoop<size>([&](int j) {
         if (i >= j) return;
-        const bool in_order = numbers.x[i] >= numbers.x[j];
-        numbers.rank[i] += in_order ? 0 : 1;
-        numbers.rank[j] += in_order ? 1 : 0;
+        const bool in_order = numbers.key[i] >= numbers.key[j];
+        numbers.place[i] += in_order ? 0 : 1;
+        numbers.place[j] += in_order ? 1 : 0;
       });
     });
-    if constexpr (lanes == 2)
-      KokkosExt::unrolledLoop<size>([&](int j) {
-        const Real other = Lanes::exchange(numbers.x[j], 1);
-        KokkosExt::unrolledLoop<size>([&](int i) {
-          if (other > numbers.x[i] || (lane == 1 && other == numbers.x[i]))
-            ++numbers.rank[i];
-        });
+    // The first lane's experts are before equal ones of the second.
+    const Bits tie = lane == 0 ? 0 : 1;
+    KokkosExt::unrolledLoop<size>([&](int j) {
+      const Bits other = Lanes::exchange(numbers.key[j], 1);
+      KokkosExt::unrolledLoop<size>([&](int i) {
+        if (other > numbers.key[i] - tie) ++numbers.place[i];
       });
+    });
   }
 
-  /// The sum of f(logit) over the choices, in their order.
-  template <class F>
-  KOKKOS_FORCEINLINE_FUNCTION Real sumOverChoices(const Numbers& numbers,
-                                                  const F& f) const {
+  KOKKOS_FORCEINLINE_FUNCTION Real sumOf(const Choice* choices) const {
     Real sum = 0;
     KokkosExt::rolledLoop(0, data.top_k, 1, [&](int k) {
-      Real x     = minusInfinity<Real>();
-      bool found = false;
-      KokkosExt::unrolledLoop<size>([&](int i) {
-        if (numbers.rank[i] != k) return;
-        x     = numbers.x[i];
-        found = true;
-      });
-      // One lane has it, and 0 is added to what that finds.
-      Real y = found ? f(x) : Real(0);
-      if constexpr (lanes == 2) y = KokkosExt::add(y, Lanes::exchange(y, 1));
-      sum = KokkosExt::add(sum, y);
+      sum = KokkosExt::add(sum, choices[k].key);
     });
     return sum;
+  }
+
+  /// Divides the terms; returns the sum of what they are then.
+  KOKKOS_FORCEINLINE_FUNCTION Real normalize(Choice* choices, int lane,
+                                             Real denominator) const {
+    Lanes::sync();
+    KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
+      choices[k].key = share(choices[k].key, denominator);
+    });
+    Lanes::sync();
+    return sumOf(choices);
   }
 };
 

@@ -5,6 +5,7 @@
 #define TOKKOS_IMPL_ROUTETOPK_HPP
 
 #include <Tokkos/Impl/RouteHost.hpp>
+#include <Tokkos/Impl/RouteKeys.hpp>
 #include <Tokkos/Impl/RouteLanes.hpp>
 #include <Tokkos/Impl/RouteRounds.hpp>
 #include <Tokkos/Impl/RouteSmall.hpp>
@@ -19,6 +20,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 /// The choice of algorithm for routeTopK.
 namespace Tokkos::Impl {
@@ -49,7 +51,7 @@ void routeOnHost(const ExecutionSpace& space, const Data& data) {
   KokkosExt::parallelFor(
       route_label,
       Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<int>>(
-          space, 0, data.num_tokens),
+          space, 0, numTeams(data.num_tokens, RouteHost<Data>::tokens_of_call)),
       RouteHost<Data>{data});
 }
 
@@ -64,30 +66,26 @@ void routeInRounds(const ExecutionSpace& space, const Data& data) {
                          Route{data, scratch});
 }
 
-template <int lanes, RouterUse use, class ExecutionSpace, class Data>
-void routeSmall(const ExecutionSpace& space, const Data& data) {
-  using Route             = RouteSmall<ExecutionSpace, Data, lanes, use>;
-  constexpr int team_size = Route::max_team_size;
-  KokkosExt::launchTeams(route_label, space,
-                         numTeams(data.num_tokens, team_size / lanes),
-                         team_size, 0, Route{data, hasAlignedChunks(data)});
-}
-
-template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
-          class Data>
-void routeByLanes(const ExecutionSpace& space, const Data& data) {
-  using Route = RouteLanes<ExecutionSpace, Data, lanes, chunks, use>;
-  const Route functor(data, hasAlignedChunks(data));
-  // At least a warp to a team.
+/// Some tokens to a team, which has at least a warp.
+template <class ExecutionSpace, class Route>
+void launchRoute(const ExecutionSpace& space, const Route& functor) {
   constexpr int most_scratch = 32 * 1024;
+  constexpr int lanes        = Route::lanes_of_token;
   const int fewest_tokens    = KokkosExt::max_lanes_v<ExecutionSpace> / lanes;
   int tokens                 = Route::max_team_size / lanes;
   while (tokens > fewest_tokens &&
          tokens * functor.scratch_bytes > most_scratch)
     tokens /= 2;
-  KokkosExt::launchTeams(route_label, space, numTeams(data.num_tokens, tokens),
-                         tokens * lanes, tokens * functor.scratch_bytes,
-                         functor);
+  KokkosExt::launchTeams(
+      route_label, space, numTeams(functor.data.num_tokens, tokens),
+      tokens * lanes, tokens * functor.scratch_bytes, functor);
+}
+
+template <int lanes, int chunks, RouterUse use, class ExecutionSpace,
+          class Data>
+void routeByLanes(const ExecutionSpace& space, const Data& data) {
+  launchRoute(space, RouteLanes<ExecutionSpace, Data, lanes, chunks, use>(
+                         data, hasAlignedChunks(data)));
 }
 
 /// The longest rows that lie in registers, where keys are logits and where they
@@ -102,13 +100,25 @@ inline constexpr int max_scratch_experts =
 /// More choices than these have no room in scratch memory.
 inline constexpr int max_ranked_choices = 256;
 
-/// A warp to a token.
+/// From so many tokens on there are enough for all lanes of a device.
+inline constexpr int many_tokens = 16384;
+inline constexpr int few_experts = 32;
+inline constexpr int few_choices = 8;
+
+template <class Data>
+bool hasShortRows(const Data& data) {
+  return data.num_experts <= few_experts && data.top_k <= few_choices;
+}
+
+/// A warp to a token, or less to one of few experts.
 template <RouterUse use, class ExecutionSpace, class Data>
 void routeByWarps(const ExecutionSpace& space, const Data& data) {
   constexpr int most =
       use == RouterUse::general ? max_register_scores : max_register_logits;
   if (data.num_experts > most || data.top_k > max_register_choices)
     routeByLanes<32, 0, use>(space, data);
+  else if (hasShortRows(data))
+    routeByLanes<8, 1, use>(space, data);
   else if (data.num_experts <= 128)
     routeByLanes<32, 1, use>(space, data);
   else if (data.num_experts <= 256)
@@ -121,19 +131,59 @@ void routeByWarps(const ExecutionSpace& space, const Data& data) {
     routeByLanes<32, 8, use>(space, data);
 }
 
+/// True for what RouteKeys can route, unless less than a warp to a token is
+/// better.
+template <class Data>
+bool canRouteByKeys(const Data& data) {
+  if (!std::is_same_v<typename Data::Real, float> ||
+      data.score != Score::sigmoid || !data.keyed_by_score ||
+      data.mask != nullptr || data.soft_cap != 0 ||
+      data.expert_scale != nullptr || data.num_shared != 0)
+    return false;
+  if (hasShortRows(data) && data.num_tokens >= many_tokens) return false;
+  if (data.num_experts > 384 || data.top_k > max_register_choices ||
+      !data.hasRows() || !hasAlignedChunks(data) ||
+      reinterpret_cast<std::uintptr_t>(data.bias) % (4 * sizeof(float)) != 0)
+    return false;
+  const int chunks = (data.num_experts + 127) / 128;
+  return !data.limits_groups ||
+         (RouterGroups<float>::areOfNeighbours(data, 32) &&
+          data.group_size >= 4 * chunks);
+}
+
+template <int chunks, class ExecutionSpace, class Data>
+void routeByKeys(const ExecutionSpace& space, const Data& data) {
+  if (data.limits_groups)
+    launchRoute(space, RouteKeys<ExecutionSpace, Data, chunks, true>(data));
+  else
+    launchRoute(space, RouteKeys<ExecutionSpace, Data, chunks, false>(data));
+}
+
+/// pre-condition: canRouteByKeys(data)
+template <class ExecutionSpace, class Data>
+void routeByKeys(const ExecutionSpace& space, const Data& data) {
+  if constexpr (std::is_same_v<typename Data::Real, float>) {
+    if (data.num_experts <= 128)
+      routeByKeys<1>(space, data);
+    else if (data.num_experts <= 256)
+      routeByKeys<2>(space, data);
+    else
+      routeByKeys<3>(space, data);
+  }
+}
+
 /// A softmax. More lanes to a token answer sooner, fewer do more tokens in a
 /// time.
 template <RouterUse use, class ExecutionSpace, class Data>
 void routePlain(const ExecutionSpace& space, const Data& data) {
-  const bool is_batch   = data.num_tokens >= 16384;
-  const bool few_chosen = data.top_k <= 8;
+  const bool is_batch =
+      data.num_tokens >= many_tokens && data.top_k <= few_choices;
   if (data.num_experts <= 8)
-    routeSmall<2, use>(space, data);
-  else if (data.num_experts <= 32 && few_chosen)
-    routeByLanes<8, 1, use>(space, data);
-  else if (data.num_experts <= 64 && is_batch && few_chosen)
+    launchRoute(space, RouteSmall<ExecutionSpace, Data, use>{
+                           data, hasAlignedChunks(data)});
+  else if (is_batch && data.num_experts > few_experts && data.num_experts <= 64)
     routeByLanes<8, 2, use>(space, data);
-  else if (data.num_experts <= 128 && is_batch && few_chosen)
+  else if (is_batch && data.num_experts > 64 && data.num_experts <= 128)
     routeByLanes<16, 2, use>(space, data);
   else
     routeByWarps<use>(space, data);
@@ -148,6 +198,8 @@ void routeOnDevice(const ExecutionSpace& space, const Data& data) {
     routePlain<RouterUse::softmax>(space, data.inRows());
   else if (data.use() == RouterUse::sums && data.hasRows())
     routePlain<RouterUse::sums>(space, data.inRows());
+  else if (canRouteByKeys(data))
+    routeByKeys(space, data.template withoutCap<RouterRows>());
   else if (data.soft_cap != 0)
     routeByLanes<32, 0, RouterUse::general>(space, data);
   else

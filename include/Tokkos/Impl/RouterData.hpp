@@ -131,9 +131,10 @@ struct RouterData {
 
 /// The arguments with all options. A soft cap makes long code, which most
 /// kernels leave out.
-template <class Logit, class Id, class Weight, bool can_cap = true>
-struct FullRouterData : RouterData<Logit, Id, Weight> {
-  using Base = RouterData<Logit, Id, Weight>;
+template <class Logit, class Id, class Weight, bool can_cap = true,
+          template <class> class Matrix = RouterMatrix>
+struct FullRouterData : RouterData<Logit, Id, Weight, Matrix> {
+  using Base = RouterData<Logit, Id, Weight, Matrix>;
   using Base::logit;
   using Base::normalize;
   using Base::num_experts;
@@ -167,36 +168,30 @@ struct FullRouterData : RouterData<Logit, Id, Weight> {
   /// pre-condition: hasRows()
   RouterData<Logit, Id, Weight, RouterRows> inRows() const {
     RouterData<Logit, Id, Weight, RouterRows> data{};
-    data.logits      = RouterRows<const Logit>(Base::logits);
-    data.expert_ids  = RouterRows<Id>(Base::expert_ids);
-    data.weights     = RouterRows<Weight>(Base::weights);
-    data.num_tokens  = Base::num_tokens;
-    data.num_experts = num_experts;
-    data.top_k       = top_k;
-    data.score       = score;
-    data.normalize   = normalize;
+    copyBase(data);
     return data;
   }
 
   /// pre-condition: soft_cap == 0
-  FullRouterData<Logit, Id, Weight, false> withoutCap() const {
-    FullRouterData<Logit, Id, Weight, false> data{};
-    static_cast<Base&>(data) = *this;
-    data.mask                = mask;
-    data.bias                = bias;
-    data.num_groups          = num_groups;
-    data.kept_groups         = kept_groups;
-    data.group_size          = group_size;
-    data.inverse_group_size  = inverse_group_size;
-    data.best_of_group       = best_of_group;
-    data.limits_groups       = limits_groups;
-    data.keyed_by_score      = keyed_by_score;
-    data.floor               = floor;
-    data.epsilon             = epsilon;
-    data.scale               = scale;
-    data.expert_scale        = expert_scale;
-    data.num_shared          = num_shared;
-    data.shared_weight       = shared_weight;
+  template <template <class> class OtherMatrix = RouterMatrix>
+  FullRouterData<Logit, Id, Weight, false, OtherMatrix> withoutCap() const {
+    FullRouterData<Logit, Id, Weight, false, OtherMatrix> data{};
+    copyBase(data);
+    data.mask               = mask;
+    data.bias               = bias;
+    data.num_groups         = num_groups;
+    data.kept_groups        = kept_groups;
+    data.group_size         = group_size;
+    data.inverse_group_size = inverse_group_size;
+    data.best_of_group      = best_of_group;
+    data.limits_groups      = limits_groups;
+    data.keyed_by_score     = keyed_by_score;
+    data.floor              = floor;
+    data.epsilon            = epsilon;
+    data.scale              = scale;
+    data.expert_scale       = expert_scale;
+    data.num_shared         = num_shared;
+    data.shared_weight      = shared_weight;
     return data;
   }
 
@@ -328,6 +323,19 @@ struct FullRouterData : RouterData<Logit, Id, Weight> {
   }
   KOKKOS_FUNCTION void writeShared(int token, int i) const {
     write(token, top_k + i, num_experts + i, shared_weight);
+  }
+
+ private:
+  template <class Other>
+  void copyBase(Other& other) const {
+    other.logits      = decltype(other.logits)(Base::logits);
+    other.expert_ids  = decltype(other.expert_ids)(Base::expert_ids);
+    other.weights     = decltype(other.weights)(Base::weights);
+    other.num_tokens  = Base::num_tokens;
+    other.num_experts = num_experts;
+    other.top_k       = top_k;
+    other.score       = score;
+    other.normalize   = normalize;
   }
 };
 

@@ -26,14 +26,41 @@ struct BestTwo {
     second = KokkosExt::larger(KokkosExt::smaller(x, first), second);
     first  = KokkosExt::larger(x, first);
   }
+
+  /// Those of another lane as well.
+  template <class Lanes>
+  KOKKOS_FORCEINLINE_FUNCTION void takeFrom(int distance) {
+    take(BestTwo{Lanes::exchange(first, distance),
+                 Lanes::exchange(second, distance)});
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION void take(const BestTwo& other) {
+    second = KokkosExt::larger(KokkosExt::smaller(first, other.first),
+                               KokkosExt::larger(second, other.second));
+    first  = KokkosExt::larger(first, other.first);
+  }
 };
 
-/// The largest three.
+/// The largest three; of four alone the last one too.
 template <class Real>
 struct BestThree {
   Real first  = minusInfinity<Real>();
   Real second = minusInfinity<Real>();
   Real third  = minusInfinity<Real>();
+  Real fourth = minusInfinity<Real>();
+
+  /// Those of four, by a network of four exchanges.
+  KOKKOS_FORCEINLINE_FUNCTION static BestThree of(Real x0, Real x1, Real x2,
+                                                  Real x3) {
+    const Real high0 = KokkosExt::larger(x0, x1);
+    const Real low0  = KokkosExt::smaller(x0, x1);
+    const Real high1 = KokkosExt::larger(x2, x3);
+    const Real low1  = KokkosExt::smaller(x2, x3);
+    const Real high  = KokkosExt::smaller(high0, high1);
+    const Real low   = KokkosExt::larger(low0, low1);
+    return {KokkosExt::larger(high0, high1), KokkosExt::larger(high, low),
+            KokkosExt::smaller(high, low), KokkosExt::smaller(low0, low1)};
+  }
 
   KOKKOS_FORCEINLINE_FUNCTION void take(Real x) {
     const Real not_first  = KokkosExt::smaller(x, first);
@@ -41,6 +68,19 @@ struct BestThree {
     first                 = KokkosExt::larger(x, first);
     second                = KokkosExt::larger(not_first, second);
     third                 = KokkosExt::larger(not_second, third);
+  }
+
+  /// A bitonic merge.
+  KOKKOS_FORCEINLINE_FUNCTION void take(const BestThree& other) {
+    const Real x    = KokkosExt::larger(first, other.third);
+    const Real y    = KokkosExt::larger(second, other.second);
+    const Real z    = KokkosExt::larger(third, other.first);
+    const Real high = KokkosExt::larger(x, z);
+    const Real low  = KokkosExt::smaller(x, z);
+    const Real rest = KokkosExt::smaller(high, y);
+    first           = KokkosExt::larger(high, y);
+    second          = KokkosExt::larger(rest, low);
+    third           = KokkosExt::smaller(rest, low);
   }
 };
 
@@ -160,12 +200,8 @@ class RouterGroups {
         const int i      = part + (turned << shift);
         if (i < data.group_size) best.take(key(group * data.group_size + i));
       }
-    for (int distance = parts / 2; distance > 0; distance /= 2) {
-      const Real first  = Lanes::exchange(best.first, distance);
-      const Real second = Lanes::exchange(best.second, distance);
-      best.take(first);
-      best.take(second);
-    }
+    for (int distance = parts / 2; distance > 0; distance /= 2)
+      best.template takeFrom<Lanes>(distance);
     if (part == 0 && group < data.num_groups) setScore(data, group, best);
   }
 

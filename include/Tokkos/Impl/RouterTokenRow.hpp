@@ -5,6 +5,7 @@
 #define TOKKOS_IMPL_ROUTERTOKENROW_HPP
 
 #include <Tokkos/Impl/RouterData.hpp>
+#include <Tokkos/Impl/RouterGroups.hpp>
 #include <Tokkos/KokkosExt/Loop.hpp>
 #include <Tokkos/KokkosExt/Rounding.hpp>
 
@@ -44,6 +45,12 @@ class RouterRegisters {
       loadNumbers(data, &data.logits(token, 0), lane);
   }
 
+  /// fill(expert, x, ...) gives the four numbers from this expert on.
+  template <class Fill>
+  KOKKOS_FORCEINLINE_FUNCTION RouterRegisters(int lane, const Fill& fill) {
+    forEachChunk(lane, fill);
+  }
+
   /// Calls f(x, expert) for everything that the lane has.
   template <class F>
   KOKKOS_FORCEINLINE_FUNCTION void forEach(int lane, const F& f) const {
@@ -54,6 +61,14 @@ class RouterRegisters {
   /// numbers.
   template <class F>
   KOKKOS_FORCEINLINE_FUNCTION void forEachChunk(int lane, const F& f) {
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      f(expertAt(4 * c, lane), m_x[4 * c], m_x[4 * c + 1], m_x[4 * c + 2],
+        m_x[4 * c + 3]);
+    });
+  }
+
+  template <class F>
+  KOKKOS_FORCEINLINE_FUNCTION void forEachChunk(int lane, const F& f) const {
     KokkosExt::unrolledLoop<chunks>([&](int c) {
       f(expertAt(4 * c, lane), m_x[4 * c], m_x[4 * c + 1], m_x[4 * c + 2],
         m_x[4 * c + 3]);
@@ -95,6 +110,20 @@ class RouterRegisters {
       });
     });
     return addLanes<Lanes, lanes>(sums[0]);
+  }
+
+  /// The lane's largest three.
+  KOKKOS_FORCEINLINE_FUNCTION BestThree<Real> best(int lane) const {
+    BestThree<Real> all;
+    int chunk = 0;
+    forEachChunk(lane, [&](int, Real x0, Real x1, Real x2, Real x3) {
+      const auto best = BestThree<Real>::of(x0, x1, x2, x3);
+      if (chunk++ == 0)
+        all = best;
+      else
+        all.take(best);
+    });
+    return all;
   }
 
   /// The expert that stands in place i.
@@ -233,6 +262,12 @@ class RouterScratch {
       Real& x = m_x[i * lanes + lane];
       x       = f(x, expertAt(i, lane));
     });
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION BestThree<Real> best(int lane) const {
+    BestThree<Real> all;
+    forEach(lane, [&](Real x, int) { all.take(x); });
+    return all;
   }
 
   template <class Lanes, class F>

@@ -30,7 +30,9 @@ class RouterTournament {
   /// In the place of what cannot be chosen: the NaN with ordered bits of 0.
   static Real nothing() { return Kokkos::bit_cast<Real>(~BitsOf<Real>(0)); }
 
-  RouterTournament(Real* x, int size) : m_x(x), m_size(size) {
+  void start(Real* x, int size) {
+    m_x    = x;
+    m_size = size;
     Real best[columns];
     int expert[columns];
     RouterLoops::findBestOfColumns(x, size, best, expert);

@@ -25,6 +25,15 @@ KOKKOS_FORCEINLINE_FUNCTION void prefetchForWrite(
 #endif
 }
 
+/// Brings what the address points to into the cache that all of a device
+/// shares. Not a read: what is written meanwhile is written there.
+KOKKOS_FORCEINLINE_FUNCTION void prefetchShared(
+    [[maybe_unused]] const void* address) {
+#ifdef __CUDA_ARCH__
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+#endif
+}
+
 }  // namespace Tokkos::KokkosExt
 
 #endif

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
+
+#ifndef TOKKOS_IMPL_ROUTEKEYS_HPP
+#define TOKKOS_IMPL_ROUTEKEYS_HPP
+
+#include <Tokkos/Impl/OrderedBits.hpp>
+#include <Tokkos/Impl/RouteLanes.hpp>
+#include <Tokkos/Impl/RouterData.hpp>
+#include <Tokkos/Impl/RouterGroups.hpp>
+#include <Tokkos/Impl/RouterTokenRow.hpp>
+#include <Tokkos/KokkosExt/Approximation.hpp>
+#include <Tokkos/KokkosExt/Lanes.hpp>
+#include <Tokkos/KokkosExt/Loop.hpp>
+#include <Tokkos/KokkosExt/Rounding.hpp>
+#include <Tokkos/KokkosExt/Team.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <type_traits>
+
+namespace Tokkos::Impl {
+
+/// Routes by the sigmoid of the logit and a bias, in the best groups where
+/// those are limited, a warp to a token.
+///
+/// A key takes some forty instructions; five of them give it to within a bound.
+/// So the groups and the choices are found by approximate keys, in the rounds
+/// of RouteLanes, and only the choices' keys are computed. Groups that lie too
+/// close to be told apart, and rows that are not finite, begin again with exact
+/// keys. Filters of this kind: Shewchuk, "Adaptive precision floating-point
+/// arithmetic and fast robust geometric predicates" (1997).
+template <class ExecutionSpace, class Data, int chunks, bool limits_groups>
+struct RouteKeys
+    : RouteLanes<ExecutionSpace, Data, 32, chunks, RouterUse::general> {
+  static constexpr int lanes = 32;
+  using Base =
+      RouteLanes<ExecutionSpace, Data, lanes, chunks, RouterUse::general>;
+  using Base::data;
+  using Base::scratch_bytes;
+  using typename Base::Bits;
+  using typename Base::Choice;
+  using typename Base::Lanes;
+  using typename Base::Real;
+  using typename Base::Registers;
+  using typename Base::Scratch;
+  using typename Base::Team;
+
+  static_assert(std::is_same_v<Real, float> && chunks > 0);
+
+  int group_shift;  // 2^group_shift experts to a group
+
+  explicit RouteKeys(const Data& data_) : Base(data_, true), group_shift(0) {
+    while ((1 << group_shift) < data.group_size)
+      ++group_shift;
+  }
+
+  KOKKOS_FUNCTION void operator()(const Team& team) const {
+    team.letNextKernelStart();
+    const auto [member, lane, token] = Base::placeOf(team);
+    if (token >= data.num_tokens) return;
+    char* const memory = static_cast<char*>(team.scratch());
+    route(token, lane, this->scratchAt(memory + member * scratch_bytes));
+  }
+
+ private:
+  /// A choice with its exact key, and the score that this comes from.
+  struct Scored {
+    Choice choice;
+    Real score;
+  };
+
+  /// Twice what an approximate key can differ from the exact one, and more: the
+  /// approximate sigmoid is off by 2^-22 and so is the exact one, and adding
+  /// the bias rounds both.
+  KOKKOS_FORCEINLINE_FUNCTION static Real margin(Real key) {
+    return KokkosExt::add(Real(0x1p-18),
+                          KokkosExt::multiply(Real(0x1p-20), Kokkos::abs(key)));
+  }
+
+  /// The same for sums of two keys of at most this size.
+  KOKKOS_FORCEINLINE_FUNCTION static Real marginOfSum(Real size) {
+    return KokkosExt::add(Real(0x1p-18),
+                          KokkosExt::multiply(Real(0x1p-19), size));
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION void route(int token, int lane,
+                                         const Scratch& scratch) const {
+    Scored mine{Choice{minusInfinity<Real>(), 0}, Real(0)};
+    if (!chooseInRounds(token, lane, scratch, mine)) {
+      chooseByKeys(token, lane, scratch);
+      if (lane < data.top_k) mine = scored(token, scratch.chosen[lane].expert);
+      // In a dropped group or excluded.
+      if (lane < data.top_k) mine.choice.key = scratch.chosen[lane].key;
+    }
+    weigh(token, lane, mine);
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION Scored scored(int token, int expert) const {
+    const Real x     = data.logit(token, expert);
+    const Real score = sigmoid(x);
+    return {Choice{data.keyOfScore(x, score, expert), expert}, score};
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION static Real approximateSigmoid(Real x) {
+    const Real e = KokkosExt::approximatePowerOfTwo(
+        KokkosExt::multiply(x, -ExponentialTraits<Real>::log2_e));
+    return KokkosExt::approximateReciprocal(KokkosExt::add(e, Real(1)));
+  }
+
+  using Logit = typename Data::Logit;
+  struct alignas(4 * sizeof(Logit)) Logits {
+    Logit x[4];
+  };
+  struct alignas(4 * sizeof(float)) Biases {
+    float x[4];
+  };
+
+  KOKKOS_FORCEINLINE_FUNCTION void loadLogits(int token, int lane,
+                                              Logits* logits) const {
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      const int expert = Registers::expertAt(4 * c, lane);
+      logits[c]        = Logits{};
+      if (expert < data.num_experts)
+        logits[c] =
+            *reinterpret_cast<const Logits*>(&data.logits(token, expert));
+    });
+  }
+
+  /// Places behind the last expert have one below all others.
+  KOKKOS_FORCEINLINE_FUNCTION void loadBiases(int lane, Biases* biases) const {
+    constexpr float least = -Kokkos::Experimental::finite_max_v<float>;
+    KokkosExt::unrolledLoop<chunks>([&](int c) {
+      const int expert = Registers::expertAt(4 * c, lane);
+      const bool is_in = expert < data.num_experts;
+      const float none = is_in ? 0 : least;
+      biases[c]        = Biases{{none, none, none, none}};
+      if (is_in && data.bias != nullptr)
+        biases[c] = *reinterpret_cast<const Biases*>(data.bias + expert);
+    });
+  }
+
+  /// Makes `probe` NaN where a logit or a bias is not finite.
+  KOKKOS_FORCEINLINE_FUNCTION Registers approximateKeys(int token, int lane,
+                                                        Real& probe) const {
+    // All are on their way before the first is looked at.
+    Logits logits[chunks];
+    Biases biases[chunks];
+    loadLogits(token, lane, logits);
+    loadBiases(lane, biases);
+    const auto key = [&](Logit logit, Real bias) {
+      const auto x = static_cast<Real>(logit);
+      // A product with 0 does not change the sum, or it is NaN.
+      const Real y = KokkosExt::add(
+          approximateSigmoid(x), KokkosExt::addExactProduct(x, Real(0), bias));
+      probe = KokkosExt::addExactProduct(y, Real(0), probe);
+      return y;
+    };
+    int c = 0;
+    return Registers(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      x0 = key(logits[c].x[0], biases[c].x[0]);
+      x1 = key(logits[c].x[1], biases[c].x[1]);
+      x2 = key(logits[c].x[2], biases[c].x[2]);
+      x3 = key(logits[c].x[3], biases[c].x[3]);
+      ++c;
+    });
+  }
+
+  /// e^-|x| with the sign of the logit x, NaN for an excluded one.
+  KOKKOS_FORCEINLINE_FUNCTION static Real signedExponential(Logit logit) {
+    const Real x = participating(static_cast<Real>(logit));
+    const Real e = exponential(-Kokkos::abs(x));
+    if (isExcluded(x)) return Kokkos::Experimental::quiet_NaN_v<Real>;
+    return x < 0 ? -e : e;
+  }
+
+  /// From there to the key, as in sigmoid() and FullRouterData::keyOfScore.
+  KOKKOS_FORCEINLINE_FUNCTION static Real keyOfSigned(Real y, Real bias) {
+    const Real e           = Kokkos::abs(y);
+    const bool is_negative = orderedBitsOfNumber(y) >> 31 == 0;
+    const Real score       = KokkosExt::divide(is_negative ? e : Real(1),
+                                         KokkosExt::add(Real(1), e));
+    const Real key = participating(KokkosExt::add(score, bias));
+    return y != y ? minusInfinity<Real>() : key;
+  }
+
+  /// In two steps, because a division branches, and exponentials on the way at
+  /// the same time take little longer than one.
+  KOKKOS_FORCEINLINE_FUNCTION Registers exactKeys(int token, int lane) const {
+    Logits logits[chunks];
+    loadLogits(token, lane, logits);
+    int c = 0;
+    Registers row(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      x0 = signedExponential(logits[c].x[0]);
+      x1 = signedExponential(logits[c].x[1]);
+      x2 = signedExponential(logits[c].x[2]);
+      x3 = signedExponential(logits[c].x[3]);
+      ++c;
+    });
+    Biases biases[chunks];
+    loadBiases(lane, biases);
+    c = 0;
+    row.forEachChunk(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      x0 = keyOfSigned(x0, biases[c].x[0]);
+      x1 = keyOfSigned(x1, biases[c].x[1]);
+      x2 = keyOfSigned(x2, biases[c].x[2]);
+      x3 = keyOfSigned(x3, biases[c].x[3]);
+      ++c;
+    });
+    return row;
+  }
+
+  /// False where the choices cannot be told from others.
+  KOKKOS_FORCEINLINE_FUNCTION bool chooseInRounds(int token, int lane,
+                                                  const Scratch& scratch,
+                                                  Scored& mine) const {
+    Real probe      = 0;
+    Registers row   = approximateKeys(token, lane, probe);
+    unsigned kept   = 0;
+    bool is_certain = Lanes::ballot(probe != probe, lane) == 0 &&
+                      (!limits_groups || keepGroups(row, lane, kept));
+    if (!is_certain) {
+      row = exactKeys(token, lane);
+      if (limits_groups) kept = groupsByExactKeys(row, lane);
+    }
+    if (limits_groups) dropGroups(row, lane, kept);
+    const auto best = row.best(lane);
+    row.save(scratch.row, lane);
+    unsigned rounds  = 0;
+    const Real last  = this->playRounds(best, rounds);
+    const Real bound = KokkosExt::add(last, -margin(last));
+    if (!(bound > -Kokkos::Experimental::finite_max_v<Real> / 2)) return false;
+    if (this->areChosen(row, lane, bound, best)) {
+      this->nameExperts(lane, rounds, best, scratch);
+      if (lane < data.top_k) mine = scored(token, scratch.chosen[lane].expert);
+      if (areInOrder(lane, mine.choice)) return true;
+    }
+    return rankCandidates(row, token, lane, scratch, bound, mine);
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION bool areInOrder(int lane,
+                                              const Choice& choice) const {
+    const int before    = lane == 0 ? 0 : lane - 1;
+    const Real key      = Lanes::broadcast(choice.key, before);
+    const int expert    = Lanes::broadcast(choice.expert, before);
+    const bool in_order = (key > choice.key) |
+                          ((key == choice.key) & (expert < choice.expert)) |
+                          (lane == 0) | (lane >= data.top_k);
+    return Lanes::ballot(!in_order, lane) == 0;
+  }
+
+  /// Ranks everything whose approximate key reaches the bound.
+  KOKKOS_FUNCTION bool rankCandidates(const Registers& row, int token, int lane,
+                                      const Scratch& scratch, Real bound,
+                                      Scored& mine) const {
+    const int num_found = this->template collect<Lanes>(
+        row, lane, scratch, [&](Real x, int) { return x >= bound; });
+    if (num_found > lanes || num_found > this->num_places) return false;
+    Scored candidate{};
+    if (lane < num_found) {
+      candidate            = scored(token, scratch.places[lane].expert);
+      scratch.places[lane] = candidate.choice;
+    }
+    Lanes::sync();
+    this->template rank<Lanes>(lane, scratch, num_found);
+    if (lane < data.top_k) mine = scored(token, scratch.chosen[lane].expert);
+    return true;
+  }
+
+  /// The best two of the group that has the lane's number.
+  KOKKOS_FORCEINLINE_FUNCTION BestTwo<Real> bestOfMyGroup(const Registers& row,
+                                                          int lane) const {
+    BestTwo<Real> of_group[chunks];
+    int c = 0;
+    row.forEachChunk(lane, [&](int, Real x0, Real x1, Real x2, Real x3) {
+      const auto best = BestThree<Real>::of(x0, x1, x2, x3);
+      of_group[c++]   = {best.first, best.second};
+    });
+    const int shift = group_shift - 2;  // 2^shift lanes to a group
+    KokkosExt::rolledLoop(0, shift, 1, [&](int step) {
+      KokkosExt::unrolledLoop<chunks>(
+          [&](int i) { of_group[i].template takeFrom<Lanes>(1 << step); });
+    });
+    BestTwo<Real> mine;
+    KokkosExt::unrolledLoop<chunks>([&](int i) {
+      const int from    = lane << shift & (lanes - 1);
+      const Real first  = Lanes::broadcast(of_group[i].first, from);
+      const Real second = Lanes::broadcast(of_group[i].second, from);
+      if (lane >> (5 - shift) == i) mine = {first, second};
+    });
+    return lane < data.num_groups ? mine : BestTwo<Real>{};
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION Real scoreOf(const BestTwo<Real>& best) const {
+    return data.best_of_group == 1
+               ? best.first
+               : participating(KokkosExt::add(best.first, best.second));
+  }
+
+  /// A bit for each of the best groups; false where it is not certain that
+  /// these are the best.
+  KOKKOS_FORCEINLINE_FUNCTION bool keepGroups(const Registers& row, int lane,
+                                              unsigned& kept) const {
+    const auto best  = bestOfMyGroup(row, lane);
+    const Real score = scoreOf(best);
+    const Real size  = lane < data.num_groups
+                           ? KokkosExt::larger(best.first, -best.second)
+                           : Real(0);
+    Bits head        = orderedBitsOfNumber(score);
+    Bits least       = 0;
+    KokkosExt::rolledLoop(0, data.kept_groups, 1, [&](int) {
+      least = Lanes::maximum(head);
+      if (head == least) head = 0;
+    });
+    // Numbers of 0 or more are in the order of their bits.
+    const Real largest = Kokkos::bit_cast<Real>(Lanes::maximum(
+        Kokkos::bit_cast<Bits>(KokkosExt::larger(size, Real(0)))));
+    const Real bound =
+        KokkosExt::add(numberOfOrderedBits<Real>(least), -marginOfSum(largest));
+    kept = Lanes::ballot(!(score < bound), lane);
+    return Kokkos::Experimental::popcount_builtin(kept) == data.kept_groups;
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION unsigned groupsByExactKeys(const Registers& row,
+                                                         int lane) const {
+    const Real score = scoreOf(bestOfMyGroup(row, lane));
+    int num_better   = 0;
+    KokkosExt::rolledLoop(0, data.num_groups, 1, [&](int g) {
+      const Real other = Lanes::broadcast(score, g);
+      if (other > score || (other == score && g < lane)) ++num_better;
+    });
+    return Lanes::ballot(
+        lane < data.num_groups && num_better < data.kept_groups, lane);
+  }
+
+  /// The keys of the groups that are not kept become -infinity.
+  KOKKOS_FORCEINLINE_FUNCTION void dropGroups(Registers& row, int lane,
+                                              unsigned kept) const {
+    row.forEachChunk(lane,
+                     [&](int expert, Real& x0, Real& x1, Real& x2, Real& x3) {
+                       if ((kept >> (expert >> group_shift) & 1) == 0)
+                         x0 = x1 = x2 = x3 = minusInfinity<Real>();
+                     });
+  }
+
+  /// By exact keys, in scratch memory.
+  KOKKOS_FUNCTION void chooseByKeys(int token, int lane,
+                                    const Scratch& scratch) const {
+    Lanes::sync();
+    RouterScratch<Data, lanes> row(data, token, lane, scratch.row);
+    row.transform(lane, [&](Real x, int expert) {
+      return expert < data.num_experts ? data.keyOfScore(x, sigmoid(x), expert)
+                                       : x;
+    });
+    if constexpr (limits_groups) {
+      const RouterGroups<Real> groups(data, scratch.groups);
+      Lanes::sync();
+      groups.template compare<Lanes, lanes>(
+          data, lane, [&](int expert) { return row.at(expert); });
+      row.transform(lane, [&](Real x, int expert) {
+        return expert < data.num_experts && groups.keeps(data.groupOf(expert))
+                   ? x
+                   : minusInfinity<Real>();
+      });
+    }
+    this->template chooseByRank<Lanes>(row, lane, scratch,
+                                       minusInfinity<Real>());
+  }
+
+  KOKKOS_FORCEINLINE_FUNCTION void weigh(int token, int lane,
+                                         const Scored& mine) const {
+    Real w = isExcluded(mine.choice.key) ? Real(0) : mine.score;
+    if (data.normalize) w = data.normalized(w, sumOfLanes(w));
+    w = KokkosExt::multiply(w, data.scale);
+    if (isExcluded(mine.choice.key)) w = 0;
+    if (lane < data.top_k) data.write(token, lane, mine.choice.expert, w);
+  }
+
+  /// The sum of the first K lanes' numbers, in their order.
+  KOKKOS_FORCEINLINE_FUNCTION Real sumOfLanes(Real w) const {
+    Real sum = 0;
+    KokkosExt::rolledLoop(0, data.top_k, 4, [&](int first) {
+      // Lanes from K on have 0.
+      KokkosExt::unrolledLoop<4>([&](int i) {
+        sum = KokkosExt::add(sum, Lanes::broadcast(w, first + i));
+      });
+    });
+    return sum;
+  }
+};
+
+}  // namespace Tokkos::Impl
+
+#endif
