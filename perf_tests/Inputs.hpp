@@ -80,10 +80,10 @@ auto makeRandom(const ExecutionSpace& space, const char* label,
   return view;
 }
 
-/// Matrices that begin at a multiple of 2 MB, as the memory does that frameworks
-/// allocate for large tensors. A View's own memory begins with 128 bytes of
-/// Kokkos', and rows that lie 128 bytes past a page's beginning cost a GPU up
-/// to 5%; those that lie 4096 bytes past 2 MB, up to 1.5%.
+/// Matrices that begin at a multiple of 2 MB, as the memory does that
+/// frameworks allocate for large tensors. A View's own memory begins with 128
+/// bytes of Kokkos', and rows that lie 128 bytes past a page's beginning cost a
+/// GPU up to 5%; those that lie 4096 bytes past 2 MB, up to 1.5%.
 template <class MemorySpace>
 class AlignedMatrices {
  public:
