@@ -434,8 +434,9 @@ class Cublas : public ProductsSubject<Cublas, Kokkos::Cuda> {
 
 void addExperts() {
   for (const ExpertModel& m : expertModels())
-    for (const int tokens : isSmokeRun() ? std::vector<int>{9}
-                                         : std::vector<int>{16, 64, 256, 4096})
+    for (const int tokens :
+         isSmokeRun() ? std::vector<int>{9}
+                      : std::vector<int>{16, 64, 256, 512, 1024, 4096})
       for (const Routing routing : {Routing::uniform, Routing::zipf}) {
         const Workload workload{m.model, tokens, routing};
         forEachBackend([&](auto backend) {

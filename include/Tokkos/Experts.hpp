@@ -303,7 +303,7 @@ bool needsExpertSegments(const DispatchPlan<MemorySpace>& plan,
     return true;
   // Below, a device has done the grouped products before the host has enqueued
   // the others.
-  constexpr std::int64_t rows_of_expert = 64;
+  constexpr std::int64_t rows_of_expert = 128;
   return std::int64_t(plan.num_tokens) * plan.top_k >=
          rows_of_expert * shape.num_experts;
 }

@@ -6,7 +6,6 @@
 
 #include <Tokkos/Impl/ElementRows.hpp>
 #include <Tokkos/Impl/ExpertData.hpp>
-#include <Tokkos/KokkosExt/Launch.hpp>
 #include <Tokkos/KokkosExt/Team.hpp>
 #include <Tokkos/KokkosExt/Types.hpp>
 
