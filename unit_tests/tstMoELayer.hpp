@@ -336,10 +336,12 @@ TEST(MoELayer, AnyRowStride) {
   const Matrix<float> output("output", shape.num_tokens, shape.hidden);
   Kokkos::deep_copy(output, window(wide_output));
   expectPlainOutput(shape, parameters, input, output);
-  for (const float x :
-       toVector(Kokkos::subview(wide_output, Kokkos::ALL,
-                                std::pair(shape.hidden, shape.hidden + 5))))
-    EXPECT_EQ(-7, x);
+  const auto all     = toVector(wide_output);
+  const auto columns = wide_output.extent(1);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (i % columns >= output.extent(1)) {
+      EXPECT_EQ(-7, all[i]);
+    }
 }
 
 /// The loss sum(c * output) of a layer in double, and its gradients.
@@ -558,6 +560,8 @@ struct Watcher {
     Tools::set_allocate_data_callback([](Kokkos_Profiling_SpaceHandle,
                                          const char* label, const void*,
                                          std::uint64_t size) {
+      // An instance that Kokkos makes has scratch memory of its own.
+      if (std::string(label).starts_with("Kokkos::InternalScratch")) return;
       if (size > 0) allocations.emplace_back(label);
       bytes += size;
     });

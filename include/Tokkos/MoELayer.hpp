@@ -124,7 +124,8 @@ class MoELayer {
   MoELayer(const ExecutionSpace& space, std::int64_t max_tokens, int top_k,
            const Parameters& parameters, const Options& options = {});
 
-  /// The bytes that the constructor allocates for these arguments; the
+  /// The bytes that the constructor allocates for these arguments, without what
+  /// Kokkos keeps for the instances that products per expert run on; the
   /// parameters' extents count, not their memory. Allocates nothing.
   ///
   /// \throws std::invalid_argument as the constructor does
