@@ -160,8 +160,10 @@ class ExpertSubject : public KokkosSubject<ExecutionSpace> {
 
   static double minimumBytes(const Workload& workload) {
     const double H = workload.model.hidden, F = innerSize(workload);
-    const double experts =
-        std::min(workload.model.num_experts, workload.numAssignments());
+    std::vector<int> ids = expertIds(workload, 0);
+    std::sort(ids.begin(), ids.end());
+    const auto experts =
+        static_cast<double>(std::unique(ids.begin(), ids.end()) - ids.begin());
     return sizeof(float) *
            (experts * 3 * F * H + 2. * workload.numAssignments() * H);
   }
