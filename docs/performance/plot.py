@@ -10,6 +10,8 @@ wrote; the results of a device may be spread over several files. For each device
   plan_scaling_DEVICE.svg    cost of updateDispatchPlan over the tokens
   plan_baselines_DEVICE.svg  updateDispatchPlan beside the alternatives
   rows_DEVICE.svg            permute and combine against what memory allows
+  peers_DEVICE.svg           every stage beside the best existing implementation,
+                             whose times are in peers.json (of an H100)
 
 Usage: plot.py [FOLDER]      needs matplotlib, and no network
 """
@@ -277,6 +279,50 @@ def plot_rows(results, folder, tokens=4096):
     save(figure, folder, f"rows_{results.device}.svg")
 
 
+def plot_peers(results, folder):
+    """How many times as fast as the best peer, a panel for each stage."""
+    file = folder / "peers.json"
+    if results.device != "h100" or not file.exists():
+        return
+    peers = json.loads(file.read_text())
+    verbs = ("routeTopK", "updateDispatchPlan", "permute", "combine")
+    figure, panels = plt.subplots(2, 2, figsize=(9.2, 6.2), sharex=True)
+    figure.suptitle(
+        "Speed, the best existing implementation = 1\n"
+        + ", ".join(sorted(results.machines)),
+        fontsize=11,
+    )
+    width = 0.86 / len(peers["tokens"])
+    for verb, axes in zip(verbs, panels.flat):
+        wanted = {
+            "routeTopK": [],
+            "updateDispatchPlan": ["uniform"],
+        }.get(verb, ["uniform", "bhalf"])
+        for i, tokens in enumerate(peers["tokens"]):
+            places, ratios = [], []
+            for m, model in enumerate(MODELS):
+                for r in results.find(
+                    verb, model=model, tokens=tokens, details=wanted
+                )[:1]:
+                    places.append(m + (i - (len(peers["tokens"]) - 1) / 2) * width)
+                    ratios.append(peers[verb][model][i] / r.time)
+            axes.bar(
+                places,
+                ratios,
+                0.92 * width,
+                color=COLORS[i],
+                label=f"{tokens} token{'s' if tokens > 1 else ''}",
+            )
+        axes.axhline(1, color="black", linewidth=1)
+        axes.set_title(verb)
+        axes.set_xticks(range(len(MODELS)), MODELS, fontsize=7)
+        axes.grid(axis="x", visible=False)
+    figure.legend(
+        *panels.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5
+    )
+    save(figure, folder, f"peers_{results.device}.svg")
+
+
 def main(arguments):
     if len(arguments) > 1 or arguments in (["-h"], ["--help"]):
         print(__doc__)
@@ -295,6 +341,7 @@ def main(arguments):
         plot_plan_scaling(results, folder)
         plot_plan_baselines(results, folder)
         plot_rows(results, folder)
+        plot_peers(results, folder)
     return 0
 
 

@@ -43,6 +43,10 @@ class Tokkos(CMakePackage, CudaPackage, ROCmPackage):
     depends_on("kokkos +cuda_lambda", when="+cuda ^kokkos@4")
     depends_on("kokkos +wrapper", when="+cuda %gcc")
     depends_on("kokkos-kernels@4.7.1:5", when="+kokkos_kernels")
+    # The experts' products are the vendor's.
+    depends_on("kokkos-kernels +blas", when="+kokkos_kernels")
+    depends_on("kokkos-kernels +cublas", when="+kokkos_kernels +cuda")
+    depends_on("kokkos-kernels +rocblas", when="+kokkos_kernels +rocm")
     for backend in ("openmp", "serial"):
         depends_on(f"kokkos +{backend}", when=f"+{backend}")
         depends_on(f"kokkos-kernels +{backend}", when=f"+kokkos_kernels +{backend}")
@@ -80,14 +84,18 @@ class Tokkos(CMakePackage, CudaPackage, ROCmPackage):
         return []
 
     def cmake_args(self):
-        return [
-            self.define_from_variant("BUILD_SHARED_LIBS", "shared"),
-            self.define_from_variant("Tokkos_ENABLE_UNIT_TESTS", "tests"),
-            self.define("Tokkos_ENABLE_EXAMPLES", False),
-            self.define("Tokkos_ENABLE_PERF_TESTS", False),
-            self.define_from_variant("Tokkos_ENABLE_EXPERTS", "kokkos_kernels"),
-            self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
-        ] + self.kernels_args() + self.compiler_args()
+        return (
+            [
+                self.define_from_variant("BUILD_SHARED_LIBS", "shared"),
+                self.define_from_variant("Tokkos_ENABLE_UNIT_TESTS", "tests"),
+                self.define("Tokkos_ENABLE_EXAMPLES", False),
+                self.define("Tokkos_ENABLE_PERF_TESTS", False),
+                self.define_from_variant("Tokkos_ENABLE_EXPERTS", "kokkos_kernels"),
+                self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
+            ]
+            + self.kernels_args()
+            + self.compiler_args()
+        )
 
     def test_examples(self):
         """build the installed examples against the installation and run them"""
