@@ -331,6 +331,8 @@ def main(arguments):
     folder = folder if folder.is_dir() else folder.parent
     files = {}
     for file in sorted(folder.glob("*_*.json")):
+        if file.stem.startswith("layer_"):
+            continue  # its stages are in their own files too
         files.setdefault(file.stem.rpartition("_")[2], []).append(file)
     if not files:
         print(f"plot.py: no results in {folder}", file=sys.stderr)
