@@ -548,6 +548,36 @@ TEST(Router, KeysThatLieCloseTogether) {
   }
 }
 
+// Groups of one lane's experts up to those of all lanes, and rows that do not
+// fill the lanes.
+TEST(Router, SigmoidsInGroupsOfAllSizes) {
+  Random random;
+  const int num_tokens = 40;
+  for (const int num_experts : {32, 96, 128, 192, 256, 320, 384})
+    for (int size = 4; size < num_experts; size *= 2) {
+      if (num_experts % size != 0) continue;
+      const int groups = num_experts / size;
+      const auto reals = random.reals<float>(num_tokens * num_experts);
+      std::vector<float> coarse;
+      for (int i = 0; i < num_tokens * num_experts; ++i)
+        coarse.push_back(static_cast<float>(random.integer(-8, 8)) / 4);
+      for (const int kept : {1, (groups + 1) / 2, groups - 1})
+        for (const auto score :
+             {GroupScore::maximum, GroupScore::sum_of_best_two}) {
+          Options options     = sigmoidOptions({})[1];
+          options.groups      = groups;
+          options.kept_groups = kept;
+          options.group_score = score;
+          const int top_k     = std::min(8, kept * size);
+          testPaths(coarse, num_experts, top_k, options);
+          options.bias = random.reals<float>(num_experts, -0.3, 0.3);
+          testRoute(reals, num_experts, top_k, options);
+          testPaths(reals, num_experts, top_k, options);
+          testPaths(coarse, num_experts, top_k, options);
+        }
+    }
+}
+
 TEST(Router, SigmoidsOfSpecialValues) {
   Random random;
   for (const int num_experts : {32, 128, 256, 384}) {

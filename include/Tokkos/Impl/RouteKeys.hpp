@@ -34,6 +34,9 @@ template <class ExecutionSpace, class Data, int chunks, bool limits_groups>
 struct RouteKeys
     : RouteLanes<ExecutionSpace, Data, 32, chunks, RouterUse::general> {
   static constexpr int lanes = 32;
+  /// As in RouteLanes.
+  static constexpr int min_resident_teams = chunks <= 2 ? 16 : 0;
+
   using Base =
       RouteLanes<ExecutionSpace, Data, lanes, chunks, RouterUse::general>;
   using Base::data;
@@ -78,10 +81,11 @@ struct RouteKeys
                           KokkosExt::multiply(Real(0x1p-20), Kokkos::abs(key)));
   }
 
-  /// The same for sums of two keys of at most this size.
-  KOKKOS_FORCEINLINE_FUNCTION static Real marginOfSum(Real size) {
-    return KokkosExt::add(Real(0x1p-18),
-                          KokkosExt::multiply(Real(0x1p-19), size));
+  /// What a sum of two approximate keys of at most this size can differ from
+  /// the exact one, and more.
+  KOKKOS_FORCEINLINE_FUNCTION static Real slackOfSum(Real size) {
+    return KokkosExt::add(Real(0x1p-19),
+                          KokkosExt::multiply(Real(0x1p-20), size));
   }
 
   KOKKOS_FORCEINLINE_FUNCTION void route(int token, int lane,
@@ -97,9 +101,12 @@ struct RouteKeys
   }
 
   KOKKOS_FORCEINLINE_FUNCTION Scored scored(int token, int expert) const {
-    const Real x     = data.logit(token, expert);
+    const Real x = data.logit(token, expert);
+    // A sum with 0 is the score, which is not -0.
+    const Real bias  = data.bias == nullptr ? Real(0) : Real(data.bias[expert]);
     const Real score = sigmoid(x);
-    return {Choice{data.keyOfScore(x, score, expert), expert}, score};
+    const Real key   = participating(KokkosExt::add(score, bias));
+    return {Choice{isExcluded(x) ? x : key, expert}, score};
   }
 
   KOKKOS_FORCEINLINE_FUNCTION static Real approximateSigmoid(Real x) {
@@ -216,14 +223,13 @@ struct RouteKeys
                                                   Scored& mine) const {
     Real probe      = 0;
     Registers row   = approximateKeys(token, lane, probe);
-    unsigned kept   = 0;
-    bool is_certain = Lanes::ballot(probe != probe, lane) == 0 &&
-                      (!limits_groups || keepGroups(row, lane, kept));
+    bool is_certain = Lanes::ballot(probe != probe, lane) == 0;
+    if constexpr (limits_groups)
+      is_certain = is_certain && dropGroups<false>(row, lane);
     if (!is_certain) {
       row = exactKeys(token, lane);
-      if (limits_groups) kept = groupsByExactKeys(row, lane);
+      if constexpr (limits_groups) dropGroups<true>(row, lane);
     }
-    if (limits_groups) dropGroups(row, lane, kept);
     const auto best = row.best(lane);
     row.save(scratch.row, lane);
     unsigned rounds  = 0;
@@ -231,8 +237,9 @@ struct RouteKeys
     const Real bound = KokkosExt::add(last, -margin(last));
     if (!(bound > -Kokkos::Experimental::finite_max_v<Real> / 2)) return false;
     if (this->areChosen(row, lane, bound, best)) {
-      this->nameExperts(lane, rounds, best, scratch);
-      if (lane < data.top_k) mine = scored(token, scratch.chosen[lane].expert);
+      this->giveChoices(lane, rounds, best, scratch);
+      if (lane < data.top_k)
+        mine = scored(token, this->expertOf(scratch, lane));
       if (areInOrder(lane, mine.choice)) return true;
     }
     return rankCandidates(row, token, lane, scratch, bound, mine);
@@ -267,28 +274,35 @@ struct RouteKeys
     return true;
   }
 
-  /// The best two of the group that has the lane's number.
-  KOKKOS_FORCEINLINE_FUNCTION BestTwo<Real> bestOfMyGroup(const Registers& row,
-                                                          int lane) const {
-    BestTwo<Real> of_group[chunks];
+  /// So many neighbouring lanes have experts of the same groups, one group for
+  /// each of their chunks, and share them out: lane l looks after the group of
+  /// chunk l % sharing.
+  static constexpr int sharing = chunks == 3 ? 4 : chunks;
+
+  /// The best two of the group that the lane looks after.
+  KOKKOS_FORCEINLINE_FUNCTION BestTwo<Real> bestOfGroup(const Registers& row,
+                                                        int lane) const {
+    BestTwo<Real> best[sharing];
     int c = 0;
     row.forEachChunk(lane, [&](int, Real x0, Real x1, Real x2, Real x3) {
-      const auto best = BestThree<Real>::of(x0, x1, x2, x3);
-      of_group[c++]   = {best.first, best.second};
+      const auto of_chunk = BestThree<Real>::of(x0, x1, x2, x3);
+      best[c++]           = {of_chunk.first, of_chunk.second};
     });
-    const int shift = group_shift - 2;  // 2^shift lanes to a group
-    KokkosExt::rolledLoop(0, shift, 1, [&](int step) {
-      KokkosExt::unrolledLoop<chunks>(
-          [&](int i) { of_group[i].template takeFrom<Lanes>(1 << step); });
+    KokkosExt::unrolledLoop<sharing / 2>([&](int step) {
+      const bool is_odd = (lane >> step & 1) != 0;
+      KokkosExt::unrolledLoop<sharing / 2>([&](int i) {
+        if (i >= sharing >> (step + 1)) return;
+        const auto even = best[2 * i], odd = best[2 * i + 1];
+        const auto others = is_odd ? even : odd;
+        best[i]           = is_odd ? odd : even;
+        best[i].take({Lanes::exchange(others.first, 1 << step),
+                      Lanes::exchange(others.second, 1 << step)});
+      });
     });
-    BestTwo<Real> mine;
-    KokkosExt::unrolledLoop<chunks>([&](int i) {
-      const int from    = lane << shift & (lanes - 1);
-      const Real first  = Lanes::broadcast(of_group[i].first, from);
-      const Real second = Lanes::broadcast(of_group[i].second, from);
-      if (lane >> (5 - shift) == i) mine = {first, second};
+    KokkosExt::rolledLoop(sharing / 2, group_shift - 2, 1, [&](int step) {
+      best[0].template takeFrom<Lanes>(1 << step);
     });
-    return lane < data.num_groups ? mine : BestTwo<Real>{};
+    return best[0];
   }
 
   KOKKOS_FORCEINLINE_FUNCTION Real scoreOf(const BestTwo<Real>& best) const {
@@ -297,50 +311,57 @@ struct RouteKeys
                : participating(KokkosExt::add(best.first, best.second));
   }
 
-  /// A bit for each of the best groups; false where it is not certain that
-  /// these are the best.
-  KOKKOS_FORCEINLINE_FUNCTION bool keepGroups(const Registers& row, int lane,
-                                              unsigned& kept) const {
-    const auto best  = bestOfMyGroup(row, lane);
+  /// How many groups are better than the one that the lane looks after, or,
+  /// with approximate keys, could be.
+  template <bool exact>
+  KOKKOS_FORCEINLINE_FUNCTION int numBetter(const BestTwo<Real>& best,
+                                            int lane) const {
     const Real score = scoreOf(best);
-    const Real size  = lane < data.num_groups
-                           ? KokkosExt::larger(best.first, -best.second)
-                           : Real(0);
-    Bits head        = orderedBitsOfNumber(score);
-    Bits least       = 0;
-    KokkosExt::rolledLoop(0, data.kept_groups, 1, [&](int) {
-      least = Lanes::maximum(head);
-      if (head == least) head = 0;
+    const Real size  = KokkosExt::larger(best.first, -best.second);
+    const Real slack = exact ? Real(0) : slackOfSum(size);
+    const Real low   = KokkosExt::add(score, -slack);
+    const Real high  = KokkosExt::add(score, slack);
+    // Each of the group's lanes looks at another group, and then at the next.
+    const int shift          = group_shift - 2;  // 2^shift lanes to a group
+    const int place          = lane & ((1 << shift) - 1);
+    const int chunk          = place % sharing;
+    const int mine           = (lane >> shift) + (chunk << (5 - shift));
+    const int num_mates      = (1 << shift) / sharing;
+    const unsigned one_of    = ~0u / ((1u << sharing) - 1u);
+    const unsigned of_group  = ~0u >> (lanes - (1 << shift));
+    const unsigned mates     = (of_group & one_of) << (lane - place + chunk);
+    int num_better           = 0;
+    const auto compareToNext = [&](int first) {
+      const int other = first + place / sharing;
+      const int from  = (other << shift & (lanes - 1)) + (other >> (5 - shift));
+      const Real theirs = Lanes::broadcast(high, from);
+      const bool is_better =
+          exact ? theirs > low || (theirs == low && other < mine)
+                : theirs >= low && other != mine;
+      num_better += Kokkos::Experimental::popcount_builtin(
+          Lanes::ballot(is_better && other < data.num_groups, lane) & mates);
+    };
+    KokkosExt::rolledLoop(0, data.num_groups, 2 * num_mates, [&](int first) {
+      compareToNext(first);
+      compareToNext(first + num_mates);
     });
-    // Numbers of 0 or more are in the order of their bits.
-    const Real largest = Kokkos::bit_cast<Real>(Lanes::maximum(
-        Kokkos::bit_cast<Bits>(KokkosExt::larger(size, Real(0)))));
-    const Real bound =
-        KokkosExt::add(numberOfOrderedBits<Real>(least), -marginOfSum(largest));
-    kept = Lanes::ballot(!(score < bound), lane);
-    return Kokkos::Experimental::popcount_builtin(kept) == data.kept_groups;
+    return num_better;
   }
 
-  KOKKOS_FORCEINLINE_FUNCTION unsigned groupsByExactKeys(const Registers& row,
-                                                         int lane) const {
-    const Real score = scoreOf(bestOfMyGroup(row, lane));
-    int num_better   = 0;
-    KokkosExt::rolledLoop(0, data.num_groups, 1, [&](int g) {
-      const Real other = Lanes::broadcast(score, g);
-      if (other > score || (other == score && g < lane)) ++num_better;
+  /// The keys of the groups that are not among the best become -infinity; false
+  /// where it is not certain which these are.
+  template <bool exact>
+  KOKKOS_FORCEINLINE_FUNCTION bool dropGroups(Registers& row, int lane) const {
+    const int num_better = numBetter<exact>(bestOfGroup(row, lane), lane);
+    const unsigned kept  = Lanes::ballot(num_better < data.kept_groups, lane);
+    const int shift      = group_shift - 2;
+    const unsigned mine  = kept >> (lane & -(1 << shift));
+    int c                = 0;
+    row.forEachChunk(lane, [&](int, Real& x0, Real& x1, Real& x2, Real& x3) {
+      if ((mine >> c++ & 1) == 0) x0 = x1 = x2 = x3 = minusInfinity<Real>();
     });
-    return Lanes::ballot(
-        lane < data.num_groups && num_better < data.kept_groups, lane);
-  }
-
-  /// The keys of the groups that are not kept become -infinity.
-  KOKKOS_FORCEINLINE_FUNCTION void dropGroups(Registers& row, int lane,
-                                              unsigned kept) const {
-    row.forEachChunk(lane,
-                     [&](int expert, Real& x0, Real& x1, Real& x2, Real& x3) {
-                       if ((kept >> (expert >> group_shift) & 1) == 0)
-                         x0 = x1 = x2 = x3 = minusInfinity<Real>();
-                     });
+    return Kokkos::Experimental::popcount_builtin(kept) * sharing ==
+           (data.kept_groups << shift);
   }
 
   /// By exact keys, in scratch memory.
@@ -369,11 +390,14 @@ struct RouteKeys
 
   KOKKOS_FORCEINLINE_FUNCTION void weigh(int token, int lane,
                                          const Scored& mine) const {
-    Real w = isExcluded(mine.choice.key) ? Real(0) : mine.score;
-    if (data.normalize) w = data.normalized(w, sumOfLanes(w));
-    w = KokkosExt::multiply(w, data.scale);
-    if (isExcluded(mine.choice.key)) w = 0;
-    if (lane < data.top_k) data.write(token, lane, mine.choice.expert, w);
+    const bool counts = !isExcluded(mine.choice.key);
+    Real w            = counts ? mine.score : Real(0);
+    const Real total  = data.normalize ? sumOfLanes(w) : Real(1);
+    // The other lanes' zeros would take the long way of a division.
+    if (lane >= data.top_k) return;
+    if (data.normalize) w = data.normalized(w, total);
+    w = counts ? KokkosExt::multiply(w, data.scale) : Real(0);
+    data.write(token, lane, mine.choice.expert, w);
   }
 
   /// The sum of the first K lanes' numbers, in their order.

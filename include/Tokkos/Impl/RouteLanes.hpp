@@ -66,6 +66,11 @@ struct RouteLanes {
 
   static constexpr int lanes_of_token = lanes;
   static constexpr int max_team_size  = 128;
+  /// All that a multiprocessor takes: with more registers to a thread the next
+  /// kernel's teams would find no room beside this one's. Longer rows need
+  /// them.
+  static constexpr int min_resident_teams =
+      in_registers && chunks <= 2 && plain ? 16 : 0;
   /// The most choices that are made in rounds.
   static constexpr int max_rounds = 32;
 
@@ -357,8 +362,9 @@ struct RouteLanes {
     return Lanes::sum(count) == data.top_k;
   }
 
-  /// From the lanes that gave, and in which rounds, to the choices.
-  KOKKOS_FORCEINLINE_FUNCTION bool nameExperts(int lane, unsigned rounds,
+  /// Writes the choices' keys, and in the place of the experts the lanes that
+  /// have them.
+  KOKKOS_FORCEINLINE_FUNCTION void giveChoices(int lane, unsigned rounds,
                                                const BestThree<Real>& best,
                                                const Scratch& scratch) const {
     const auto give = [&](Real x, unsigned round) {
@@ -372,9 +378,22 @@ struct RouteLanes {
     if (shift >= 12) give(best.third, rounds >> (shift - 12) & 63);
     if (shift >= 18) give(best.fourth, rounds & 63);
     Alone::sync();
+  }
+
+  /// The expert of choice k, after giveChoices.
+  KOKKOS_FORCEINLINE_FUNCTION static int expertOf(const Scratch& scratch,
+                                                  int k) {
+    const Choice choice = scratch.chosen[k];
+    return Registers::find(scratch.row, choice.expert, choice.key);
+  }
+
+  /// From the lanes that gave, and in which rounds, to the choices.
+  KOKKOS_FORCEINLINE_FUNCTION bool nameExperts(int lane, unsigned rounds,
+                                               const BestThree<Real>& best,
+                                               const Scratch& scratch) const {
+    giveChoices(lane, rounds, best, scratch);
     KokkosExt::rolledLoop(lane, data.top_k, lanes, [&](int k) {
-      Choice& choice = scratch.chosen[k];
-      choice.expert  = Registers::find(scratch.row, choice.expert, choice.key);
+      scratch.chosen[k].expert = expertOf(scratch, k);
     });
     Alone::sync();
     return true;

@@ -102,6 +102,8 @@ struct TeamLauncher {
 ///
 /// A functor with `static constexpr int max_team_size` promises no larger
 /// teams, for which a compiler may use more registers (1024 threads otherwise).
+/// With `static constexpr int min_resident_teams` as well, it may use no more
+/// than let so many teams run on a multiprocessor at the same time.
 ///
 /// A functor with `static constexpr bool awaits_earlier_kernels = true` calls
 /// Team::awaitEarlierKernels itself, in every thread. Until then it may read,
@@ -181,11 +183,19 @@ template <class Functor>
   requires(Functor::max_team_size > 0)
 inline constexpr int max_team_size_v<Functor> = Functor::max_team_size;
 
+template <class Functor>
+inline constexpr int min_resident_teams_v = 0;
+template <class Functor>
+  requires(Functor::min_resident_teams > 0)
+inline constexpr int min_resident_teams_v<Functor> =
+    Functor::min_resident_teams;
+
 // Where it can, the kernel starts before the one before it has ended, and waits
 // until it has and its writes are visible.
 template <class Functor>
-__global__ __launch_bounds__(max_team_size_v<Functor>) void runTeams(
-    const Functor functor) {
+__global__ __launch_bounds__(
+    max_team_size_v<Functor>,
+    min_resident_teams_v<Functor>) void runTeams(const Functor functor) {
   const Team<Kokkos::Cuda> team;
   if constexpr (!awaits_itself_v<Functor>) team.awaitEarlierKernels();
   functor(team);
