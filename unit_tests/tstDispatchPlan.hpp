@@ -130,6 +130,12 @@ TEST(DispatchPlan, LargerSizes) {
   testBuild(random.ids<int>(270000, 3000, false, true), 3, 3000);
 }
 
+TEST(DispatchPlan, ManyExpertsInSeveralTiles) {
+  // So many that several threads of a host share the sums of the tiles.
+  Random random;
+  testBuild(random.ids<int>(1100000, 16500, false, true), 2, 16500);
+}
+
 TEST(DispatchPlan, StridedAndConstIds) {
   Random random;
   const int num_tokens = 777, top_k = 3, num_experts = 20;
@@ -175,9 +181,9 @@ TEST(DispatchPlan, LocalExpertsAsARange) {
   Reference::Options known;
   known.first_expert = 5;
   known.num_local    = 7;
-  const auto ids     = random.ids(5000, 16, false, true);
-  testBuild(ids, 2, 16, PlanOptions{.experts = Tokkos::ExpertRange{5, 12}},
-            known);
+  const PlanOptions options{.experts = Tokkos::ExpertRange{5, 12}};
+  testBuild(random.ids(5000, 16, false, true), 2, 16, options, known);
+  testBuild(random.ids(4997, 16, false, true), 1, 16, options, known);
 }
 
 TEST(DispatchPlan, LocalExpertsAsAMap) {
