@@ -595,6 +595,9 @@ TEST(Router, Layouts) {
   const auto logits = random.reals<float>(100 * 12);
   testRoute<float, int, float, LeftMatrix<float>>(logits, 12, 3,
                                                   {.normalize = true});
+  // Both zeros are equal, whatever the layout.
+  testRoute<float, int, float, LeftMatrix<float>>(
+      everyRow({0.0f, -0.0f, 1}, 4), 4, 2);
 
   const ExecutionSpace space;
   StridedMatrix<float> in(100, 12, 50, 3, 1), weights(100, 3, 1, 130, 2);
