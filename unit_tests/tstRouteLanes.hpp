@@ -4,6 +4,7 @@
 #include "TestSupport.hpp"
 
 #include <Tokkos/Impl/RouteLanes.hpp>
+#include <Tokkos/Impl/RouteTopK.hpp>
 #include <Tokkos/Impl/RouterArguments.hpp>
 #include <Tokkos/KokkosExt/Team.hpp>
 
@@ -31,12 +32,11 @@ void routeByOneLane(const Data& data) {
   }
 }
 
-/// \tparam chunks of four experts: all that there are
-template <int chunks>
-void testLanes(const std::vector<float>& logits, int num_experts, int top_k,
-               const Tokkos::RouterOptions<MemorySpace>& options = {}) {
-  using namespace Tokkos::Impl;
-  ASSERT_LE(num_experts, 4 * chunks);
+/// Calls route(data), which must give what routeTopK gives.
+template <class Route>
+void testLikeTopK(const std::vector<float>& logits, int num_experts, int top_k,
+                  const Tokkos::RouterOptions<MemorySpace>& options,
+                  const Route& route) {
   const std::size_t num_tokens = logits.size() / num_experts;
   SCOPED_TRACE("T=" + std::to_string(num_tokens) + " E=" +
                std::to_string(num_experts) + " K=" + std::to_string(top_k) +
@@ -50,19 +50,38 @@ void testLanes(const std::vector<float>& logits, int num_experts, int top_k,
   Kokkos::deep_copy(ids, -77);
   Tokkos::routeTopK(ExecutionSpace(), d_logits, known_ids, known_weights,
                     options);
-  const auto data = makeRouterData(d_logits, ids, weights, options);
-  switch (data.use()) {
-    case RouterUse::softmax:
-      routeByOneLane<chunks, RouterUse::softmax>(data.inRows());
-      break;
-    case RouterUse::sums:
-      routeByOneLane<chunks, RouterUse::sums>(data.inRows());
-      break;
-    default:
-      routeByOneLane<chunks, RouterUse::general>(data.withoutCap());
-  }
+  route(Tokkos::Impl::makeRouterData(d_logits, ids, weights, options));
   EXPECT_EQ(toVector(known_ids), toVector(ids));
   EXPECT_TRUE(sameBits(toVector(known_weights), toVector(weights)));
+}
+
+void testRounds(const std::vector<float>& logits, int num_experts, int top_k,
+                const Tokkos::RouterOptions<MemorySpace>& options = {}) {
+  testLikeTopK(logits, num_experts, top_k, options, [](const auto& data) {
+    const ExecutionSpace space;
+    Tokkos::Impl::routeInRounds(space, data);
+    space.fence();
+  });
+}
+
+/// \tparam chunks of four experts: all that there are
+template <int chunks>
+void testLanes(const std::vector<float>& logits, int num_experts, int top_k,
+               const Tokkos::RouterOptions<MemorySpace>& options = {}) {
+  ASSERT_LE(num_experts, 4 * chunks);
+  testLikeTopK(logits, num_experts, top_k, options, [](const auto& data) {
+    switch (data.use()) {
+      case RouterUse::softmax:
+        routeByOneLane<chunks, RouterUse::softmax>(data.inRows());
+        break;
+      case RouterUse::sums:
+        routeByOneLane<chunks, RouterUse::sums>(data.inRows());
+        break;
+      default:
+        routeByOneLane<chunks, RouterUse::general>(data.withoutCap());
+    }
+  });
+  testRounds(logits, num_experts, top_k, options);
 }
 
 /// Logits of few different values, among them those that are excluded.
@@ -114,6 +133,22 @@ TEST(RouteLanes, OneLaneOnAHost) {
     testSizes<16>(random, num_experts);
 }
 
+TEST(RouteLanes, RoundsOfLongRows) {
+  if (!Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>)
+    GTEST_SKIP() << "devices have tests of their own";
+  Random random;
+  for (const int num_experts : {127, 128, 129, 700, 1000})
+    for (const int num_values : {1 << 20, 5}) {
+      const auto logits =
+          tiedLogits(random, std::size_t(5) * num_experts, num_values);
+      for (const double soft_cap : {0., 20.})
+        for (const auto score :
+             {Tokkos::Score::softmax, Tokkos::Score::sqrt_softplus})
+          testRounds(logits, num_experts, 8,
+                     {.soft_cap = soft_cap, .score = score, .normalize = true});
+    }
+}
+
 TEST(RouteLanes, GroupsOnAHost) {
   using Tokkos::GroupScore;
   if (!Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>)
@@ -124,7 +159,7 @@ TEST(RouteLanes, GroupsOnAHost) {
          {GroupScore::maximum, GroupScore::sum_of_best_two,
           GroupScore::sum_of_best})
       for (const int num_values : {1 << 20, 5, 1})
-        testLanes<16>(tiedLogits(random, 64 * 30, num_values), 64, 4,
+        testLanes<16>(tiedLogits(random, 64 * 30, num_values), 64, 8,
                       {.score       = Tokkos::Score::sigmoid,
                        .groups      = groups,
                        .kept_groups = groups / 2,
