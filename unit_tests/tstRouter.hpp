@@ -702,6 +702,13 @@ TEST(Router, MisuseIsNamed) {
       "Tokkos::routeTopK: logits and weights: expected separate memory, "
       "got Views that share memory",
       routed(square, Matrix<int>("ids", 4, 4), square));
+  const Kokkos::View<float**, Kokkos::LayoutRight, MemorySpace,
+                     Kokkos::MemoryUnmanaged>
+      same(reinterpret_cast<float*>(ids.data()), 5, 2);
+  EXPECT_EQ(
+      "Tokkos::routeTopK: expert_ids and weights: expected separate memory, "
+      "got Views that share memory",
+      routed(logits, ids, same));
 }
 
 TEST(Router, MisuseOfOptionsIsNamed) {
