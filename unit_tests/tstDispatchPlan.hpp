@@ -421,17 +421,16 @@ TEST(DispatchPlan, AnotherInstanceGivesTheSamePlan) {
 
 TEST(DispatchPlan, AnInstanceWithMoreThreadsKeepsToTheTable) {
   Random random;
-  const auto ids    = random.ids(50000, 48, true);
-  const auto d_ids  = makeMatrix(ids, 5);
-  const auto narrow = makeInstances().front();
-  auto plan         = Tokkos::buildDispatchPlan(narrow, d_ids, 48);
-  narrow.fence();
-  const std::size_t num_tiles = plan.tile_table.extent(0), more = 64;
+  const ExecutionSpace space;
+  const auto ids   = random.ids(50000, 48, true);
+  const auto d_ids = makeMatrix(ids, 5);
+  Tokkos::DispatchPlan<MemorySpace> plan(space, 10000, 5, 48);
+  // The table of a plan that was made for fewer threads, and what lies behind.
+  const std::size_t num_tiles = (plan.tile_table.extent(0) + 1) / 2, more = 64;
   const Matrix<int> table("table", num_tiles + more, plan.tile_table.extent(1));
   Kokkos::deep_copy(table, -77);
   plan.tile_table = Kokkos::subview(
       table, Kokkos::make_pair(std::size_t(0), num_tiles), Kokkos::ALL);
-  const ExecutionSpace space;
   Tokkos::updateDispatchPlan(space, plan, d_ids);
   space.fence();
   expectPlan(Reference::makePlan(ids, 5, 48), plan);
