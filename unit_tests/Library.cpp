@@ -80,6 +80,11 @@ TEST(Library, RegionsOfViews) {
   EXPECT_EQ(3u, region.rows);
   EXPECT_EQ(12u, region.row_bytes);
   EXPECT_EQ(32u, region.stride);
+  const auto column = Tokkos::Impl::memoryRegion(
+      Kokkos::subview(a, Kokkos::make_pair(1, 4), 2));
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&a(1, 2)), column.begin);
+  EXPECT_EQ(1u, column.rows);
+  EXPECT_EQ(68u, column.row_bytes);
 }
 
 }  // namespace

@@ -130,6 +130,12 @@ TEST(DispatchPlan, LargerSizes) {
   testBuild(random.ids<int>(270000, 3000, false, true), 3, 3000);
 }
 
+TEST(DispatchPlan, ManyExpertsInSeveralTiles) {
+  // So many that several threads of a host share the sums of the tiles.
+  Random random;
+  testBuild(random.ids<int>(540000, 16500, false, true), 2, 16500);
+}
+
 TEST(DispatchPlan, StridedAndConstIds) {
   Random random;
   const int num_tokens = 777, top_k = 3, num_experts = 20;
@@ -149,6 +155,16 @@ TEST(DispatchPlan, StridedAndConstIds) {
   expectPlan(expected,
              Tokkos::buildDispatchPlan(space, strided.view(), num_experts));
   EXPECT_TRUE(strided.surroundingsUntouched());
+
+  // A gap behind every token's ids, which lie side by side.
+  StridedMatrix<int> gaps(num_tokens, top_k, 11, 1, 5);
+  gaps.set(ids);
+  expectPlan(expected,
+             Tokkos::buildDispatchPlan(space, gaps.view(), num_experts));
+  StridedMatrix<int> one_choice(num_tokens * top_k, 1, 2, 1, 5);
+  one_choice.set(ids);
+  expectPlan(Reference::makePlan(ids, 1, num_experts),
+             Tokkos::buildDispatchPlan(space, one_choice.view(), num_experts));
 
   const auto wide = makeMatrix(ids, top_k);
   const auto part =
@@ -175,9 +191,9 @@ TEST(DispatchPlan, LocalExpertsAsARange) {
   Reference::Options known;
   known.first_expert = 5;
   known.num_local    = 7;
-  const auto ids     = random.ids(5000, 16, false, true);
-  testBuild(ids, 2, 16, PlanOptions{.experts = Tokkos::ExpertRange{5, 12}},
-            known);
+  const PlanOptions options{.experts = Tokkos::ExpertRange{5, 12}};
+  testBuild(random.ids(5000, 16, false, true), 2, 16, options, known);
+  testBuild(random.ids(4997, 16, false, true), 1, 16, options, known);
 }
 
 TEST(DispatchPlan, LocalExpertsAsAMap) {
@@ -403,6 +419,26 @@ TEST(DispatchPlan, AnotherInstanceGivesTheSamePlan) {
   }
 }
 
+TEST(DispatchPlan, AnInstanceWithMoreThreadsKeepsToTheTable) {
+  Random random;
+  const ExecutionSpace space;
+  const auto ids   = random.ids(50000, 48, true);
+  const auto d_ids = makeMatrix(ids, 5);
+  Tokkos::DispatchPlan<MemorySpace> plan(space, 10000, 5, 48);
+  // The table of a plan that was made for fewer threads, and what lies behind.
+  const std::size_t num_tiles = (plan.tile_table.extent(0) + 1) / 2, more = 64;
+  const Matrix<int> table("table", num_tiles + more, plan.tile_table.extent(1));
+  Kokkos::deep_copy(table, -77);
+  plan.tile_table = Kokkos::subview(
+      table, Kokkos::make_pair(std::size_t(0), num_tiles), Kokkos::ALL);
+  Tokkos::updateDispatchPlan(space, plan, d_ids);
+  space.fence();
+  expectPlan(Reference::makePlan(ids, 5, 48), plan);
+  const auto behind = toVector(Kokkos::subview(
+      table, Kokkos::make_pair(num_tiles, num_tiles + more), Kokkos::ALL));
+  EXPECT_EQ(std::vector<int>(behind.size(), -77), behind);
+}
+
 template <class Function>
 void expectInvalid(const std::string& message, const Function& function) {
   EXPECT_EQ(message, messageOf(function));
@@ -501,6 +537,26 @@ TEST(DispatchPlan, MisuseOfUpdateLeavesThePlanAsItWas) {
         Tokkos::updateDispatchPlan(space, plan, Matrix<int>("ids", 3, 2));
       });
   expectPlan(Reference::makePlan(ids, 2, 2), plan);
+  expectInvalid(
+      name +
+          "expert_ids and plan.row_of_assignment: expected separate "
+          "memory, got Views that share memory",
+      [&] { Tokkos::updateDispatchPlan(space, plan, plan.row_of_assignment); });
+  expectInvalid(
+      name + "weights.extent(0): expected 2 (expert_ids.extent(0)), got 1",
+      [&] {
+        Tokkos::updateDispatchPlan(space, plan, Matrix<int>("ids", 2, 2),
+                                   Matrix<float>("weights", 1, 2));
+      });
+  Tokkos::DispatchPlan<MemorySpace> by_weight(
+      space, 2, 2, 2,
+      {.capacity = 1, .drop = Tokkos::DropPolicy::lowest_weight});
+  expectInvalid(
+      name +
+          "weights: expected weights for DropPolicy::lowest_weight, got none",
+      [&] {
+        Tokkos::updateDispatchPlan(space, by_weight, Matrix<int>("ids", 2, 2));
+      });
 
   plan.options.mask = Array<bool>("mask", 1);
   expectInvalid(name +
@@ -576,6 +632,8 @@ TEST(DispatchPlan, ValidateNamesTheFirstViolation) {
             d.after(d.plan.row_of_assignment, 9, 3));
   EXPECT_EQ("expert_of_block(1) = 2 is not the expert that owns the block",
             d.after(d.plan.expert_of_block, 1, 2));
+  EXPECT_EQ("expert_of_block(4) = 1 is not the expert that owns the block",
+            d.after(d.plan.expert_of_block, 4, 1));
 }
 
 TEST(DispatchPlan, ValidateSeesOrderAndPadding) {
@@ -591,10 +649,41 @@ TEST(DispatchPlan, ValidateSeesOrderAndPadding) {
       "assignment_of_row(2) = 1 does not come after that of the row "
       "before it, 2",
       Tokkos::validateDispatchPlan(space, plan));
+  fromVector(rows, std::vector<int>{1, 0, 2, -1, 3, -1, -1, -1});
+  fromVector(plan.row_of_assignment, std::vector<int>{1, 0, 2, 4});
+  EXPECT_EQ(
+      "assignment_of_row(1) = 0 does not come after that of the row "
+      "before it, 1",
+      Tokkos::validateDispatchPlan(space, plan));
   fromVector(rows, std::vector<int>{0, 1, 2, 5, 3, -1, -1, -1});
   fromVector(plan.row_of_assignment, std::vector<int>{0, 1, 2, 4});
   EXPECT_EQ("assignment_of_row(3) = 5 in a padding row, must be -1",
             Tokkos::validateDispatchPlan(space, plan));
+}
+
+TEST(DispatchPlan, ValidateKnowsTheOptions) {
+  const ExecutionSpace space;
+  const auto ids    = makeMatrix<int>({0, 0, 0}, 1);
+  auto plan         = Tokkos::buildDispatchPlan(space, ids, 1);
+  plan.options.mask = makeMask({true, false, true});
+  EXPECT_EQ("expert_ids(1, 0) is masked or remote, but has a row",
+            Tokkos::validateDispatchPlan(space, plan, ids));
+  plan.options.mask     = {};
+  plan.options.capacity = 2;
+  EXPECT_EQ("counts(0) = 3 exceeds the capacity 2",
+            Tokkos::validateDispatchPlan(space, plan));
+
+  Tokkos::updateDispatchPlan(space, plan, ids);
+  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, plan, ids));
+  Kokkos::deep_copy(plan.dropped, 2);
+  EXPECT_EQ("counts(0) + dropped(0) is not the number of its assignments, 3",
+            Tokkos::validateDispatchPlan(space, plan, ids));
+  Kokkos::deep_copy(plan.dropped, 1);
+  fromVector(plan.assignment_of_row, std::vector<int>{1, 2, -1});
+  fromVector(plan.row_of_assignment, std::vector<int>{-1, 0, 1});
+  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, plan));
+  EXPECT_EQ("expert_ids(0, 0) was dropped, but a later assignment was kept",
+            Tokkos::validateDispatchPlan(space, plan, ids));
 }
 
 TEST(DispatchPlan, ValidateComparesWithTheIds) {

@@ -186,6 +186,11 @@ TEST(LoadBalance, BiasMovesTowardsAnEvenLoad) {
   std::vector<float> expected(1000, 1);
   expected[999] = -1;
   EXPECT_EQ(expected, toVector(many));
+  // Counts whose sum is no int.
+  const auto four = makeArray<float>({0, 0, 0, 0});
+  Tokkos::updateRouterBias(
+      space, makeArray<int>({1 << 30, 1 << 30, 1 << 29, 1 << 30}), 1, four);
+  EXPECT_EQ((std::vector<float>{-1, -1, 1, -1}), toVector(four));
 }
 
 TEST(LoadBalance, MisuseIsNamed) {
@@ -212,6 +217,16 @@ TEST(LoadBalance, MisuseIsNamed) {
       messageOf([&] {
         Tokkos::updateLoadBalance(space, balance, Matrix<float>("logits", 5, 4),
                                   ids);
+      }));
+  Tokkos::updateLoadBalance(space, balance, Matrix<float>("logits", 5, 4),
+                            Matrix<int>("ids", 5, 2));
+  EXPECT_EQ(
+      "Tokkos::loadBalanceGradient: logits.extent(0): expected 5 "
+      "(balance.num_tokens), got 4",
+      messageOf([&] {
+        Tokkos::loadBalanceGradient(space, balance,
+                                    Matrix<float>("logits", 4, 4), {},
+                                    Matrix<float>("gradient", 4, 4));
       }));
   EXPECT_EQ("Tokkos::LoadBalance: num_experts: expected 1 to 2147482623, got 0",
             messageOf([&] { Balance(space, 5, 0); }));

@@ -684,6 +684,17 @@ TEST(MoELayer, MisuseIsNamed) {
       "Tokkos::MoELayer::backward: layer: expected one made with "
       "options.gradients, after a call of forward, got none",
       messageOf([&] { layer.backward(space, output, output, output); }));
+
+  // A backward pass uses up what forward left.
+  Layer<float> trained(space, 40, 2, parameters, shape.options(true));
+  const Matrix<float> input("input", 40, 24), sum("sum", 40, 24),
+      gradient("gradient", 40, 24);
+  trained.forward(space, input, sum);
+  trained.backward(space, input, sum, gradient);
+  EXPECT_EQ(
+      "Tokkos::MoELayer::backward: layer: expected one made with "
+      "options.gradients, after a call of forward, got none",
+      messageOf([&] { trained.backward(space, input, sum, gradient); }));
 }
 
 /// Arrays of one folder of the data.

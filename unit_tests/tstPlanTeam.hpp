@@ -3,8 +3,10 @@
 
 #include "TestSupport.hpp"
 
+#include <Tokkos/Impl/PlanFewExperts.hpp>
 #include <Tokkos/Impl/PlanSmall.hpp>
 #include <Tokkos/Impl/PlanTeam.hpp>
+#include <Tokkos/Impl/PlanTiles.hpp>
 
 // The algorithms of the plan that run on any device, on every backend: with
 // several team sizes and tile lengths, where a host "team" has subgroups of one
@@ -87,6 +89,122 @@ TEST(PlanTeam, SmallPlans) {
         testSmall(random.ids(std::size_t(num_tokens) * 2, num_experts, true,
                              num_tokens > 2),
                   2, num_experts, team_size);
+}
+
+// The algorithms of devices whose threads run in lockstep, on a host, where
+// such a group of threads is one thread: everything but the questions that the
+// threads ask each other. A device runs them in all of its tests.
+constexpr bool is_host =
+    Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>;
+
+struct DeviceCase {
+  int num_tokens, top_k, num_experts, capacity, alignment;
+};
+
+/// Calls update(ids, plan) with the plan's data, in tiles of this length, and
+/// compares the plan with the reference.
+template <class Update>
+void testDeviceCase(Random& random, const DeviceCase& c, int tile_length,
+                    const Update& update) {
+  SCOPED_TRACE("T=" + std::to_string(c.num_tokens) + " K=" +
+               std::to_string(c.top_k) + " E=" + std::to_string(c.num_experts) +
+               " capacity=" + std::to_string(c.capacity) +
+               " alignment=" + std::to_string(c.alignment) + " in " +
+               std::to_string(tile_length));
+  const ExecutionSpace space;
+  const auto ids   = random.ids(std::size_t(c.num_tokens) * c.top_k,
+                                c.num_experts, true, true);
+  const auto d_ids = makeMatrix(ids, c.top_k);
+  Tokkos::DispatchPlan<MemorySpace> plan(
+      space, c.num_tokens, c.top_k, c.num_experts,
+      {.capacity = c.capacity, .alignment = c.alignment});
+  plan.tile_table = Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace>(
+      "table", ids.size() / std::size_t(tile_length) + 1,
+      Tokkos::Impl::PlanData::tableStride(c.num_experts));
+  plan.num_tokens = c.num_tokens;
+  for (const auto& array : {plan.counts, plan.offsets, plan.dropped,
+                            plan.assignment_of_row, plan.expert_of_block})
+    Kokkos::deep_copy(array, -77);
+  const auto data = Tokkos::Impl::planData(plan, plan.num_tokens, tile_length);
+  if (c.capacity == 0 && c.alignment == 1)
+    update(space, Tokkos::Impl::PlainPlanKeys<int>{d_ids.data(), c.num_experts},
+           data);
+  update(space, Tokkos::Impl::planKeys(plan, d_ids), data);
+  space.fence();
+
+  Reference::Options known;
+  known.capacity  = c.capacity;
+  known.alignment = c.alignment;
+  expectPlan(Reference::makePlan(ids, c.top_k, c.num_experts, known), plan);
+}
+
+TEST(PlanTeam, FewExpertsOnAHost) {
+  if (!is_host) GTEST_SKIP() << "devices have tests of their own";
+  Random random;
+  for (int repeat = 0; repeat < 200; ++repeat)
+    for (const int alignment : {1, 2, 3})
+      for (const int capacity : {0, 1, 2}) {
+        testDeviceCase(
+            random, {random.integer(0, 2), 1, 1, capacity, alignment}, 8,
+            [](const auto& space, const auto& keys, const auto& plan) {
+              Tokkos::Impl::launchPlanFewExperts<2, 1>(space, keys, plan, 1);
+            });
+        testDeviceCase(
+            random, {random.integer(0, 2), 2, 2, capacity, alignment}, 8,
+            [](const auto& space, const auto& keys, const auto& plan) {
+              Tokkos::Impl::launchPlanFewExperts<4, 2>(space, keys, plan, 1);
+            });
+        if (HasFailure()) return;
+      }
+}
+
+TEST(PlanTeam, FewExpertsOfSeveralSubgroups) {
+  if (!is_host) GTEST_SKIP() << "devices have tests of their own";
+  Random random;
+  const ExecutionSpace space;
+  for (int team_size = 1; team_size <= space.concurrency(); ++team_size)
+    for (int num_tokens = 0; num_tokens <= 2 * team_size; ++num_tokens) {
+      const auto ids   = random.ids(std::size_t(num_tokens) * 2, 2);
+      const auto d_ids = makeMatrix(ids, 2);
+      Tokkos::DispatchPlan<MemorySpace> plan(space, num_tokens, 2, 2);
+      plan.num_tokens = num_tokens;
+      Tokkos::Impl::launchPlanFewExperts<4, 2>(
+          space, Tokkos::Impl::PlainPlanKeys<int>{d_ids.data(), 2},
+          Tokkos::Impl::planData(plan, num_tokens, 1 << 20), team_size);
+      space.fence();
+      expectPlan(Reference::makePlan(ids, 2, 2), plan);
+    }
+}
+
+TEST(PlanTeam, TilesOnAHost) {
+  if (!is_host) GTEST_SKIP() << "devices have tests of their own";
+  Random random;
+  for (const int num_experts : {3, 7, 8, 9, 15, 100})
+    for (const int capacity : {0, 5})
+      for (const int alignment : {1, 4}) {
+        const auto test = [&](int num_tokens, int tile_length, int items) {
+          const Tokkos::Impl::TileShape shape{1, items};
+          testDeviceCase(
+              random, {num_tokens, 2, num_experts, capacity, alignment},
+              tile_length,
+              [&](const auto& space, const auto& keys, const auto& plan) {
+                if (num_tokens * 2 <= items)
+                  Tokkos::Impl::updatePlanSingleTile(space, keys, plan, shape);
+                else
+                  Tokkos::Impl::updatePlanTiles(space, keys, plan, shape);
+              });
+        };
+        for (int num_tokens = 0; num_tokens <= 4; ++num_tokens)
+          test(num_tokens, 8, 8);
+        test(2, 8, 4);
+        // One pass and several, of one tile and of several; the last of them
+        // full and not.
+        for (const int num_tokens : {10, 64, 95})
+          for (const int tile_length : {4, 8, 40, 1000})
+            for (const int items : {4, 8})
+              test(num_tokens, tile_length, items);
+        if (HasFailure()) return;
+      }
 }
 
 }  // namespace Test

@@ -259,6 +259,23 @@ TEST(Router, MoreExpertsThanAnyRowKept) {
              .group_score = GroupScore::sum_of_best_two});
 }
 
+TEST(Router, TiesAmongMoreExpertsThanAnyRowKept) {
+  Random random;
+  const int num_experts = 9000, group_size = 1000;
+  std::vector<float> logits(4 * num_experts);
+  for (float& x : logits)
+    x = static_cast<float>(random.integer(-2, 2));
+  std::fill_n(logits.begin(), num_experts, 1.0f);
+  // Few that are not excluded, in the third group and in the last.
+  std::fill_n(logits.begin() + num_experts, num_experts, NAN);
+  for (const int e : {2999, 2000, 8500})
+    logits[num_experts + e] = 2;
+  testScores(logits, num_experts, 8);
+  for (const int kept : {1, 2, 4})
+    testRoute(logits, num_experts, 8,
+              {.groups = num_experts / group_size, .kept_groups = kept});
+}
+
 TEST(Router, ManyChoices) {
   Random random;
   for (const int num_experts : numbers_of_experts)
@@ -282,6 +299,8 @@ TEST(Router, ManyTies) {
       x = static_cast<float>(random.integer(-2, 2));
     std::fill_n(logits.begin(), num_experts, 1.0f);
     testScores(logits, num_experts, 8);
+    testRoute(std::vector<double>(logits.begin(), logits.end()), num_experts,
+              8);
     if (num_experts >= 64) testRoute(logits, num_experts, 40);
     testRoute(logits, num_experts, 8,
               {.score       = Score::sigmoid,
@@ -625,6 +644,9 @@ TEST(Router, Layouts) {
   const auto logits = random.reals<float>(100 * 12);
   testRoute<float, int, float, LeftMatrix<float>>(logits, 12, 3,
                                                   {.normalize = true});
+  // Both zeros are equal, whatever the layout.
+  testRoute<float, int, float, LeftMatrix<float>>(everyRow({0.0f, -0.0f, 1}, 4),
+                                                  4, 2);
 
   const ExecutionSpace space;
   StridedMatrix<float> in(100, 12, 50, 3, 1), weights(100, 3, 1, 130, 2);
@@ -710,6 +732,13 @@ TEST(Router, MisuseIsNamed) {
       "Tokkos::routeTopK: logits and weights: expected separate memory, "
       "got Views that share memory",
       routed(square, Matrix<int>("ids", 4, 4), square));
+  const Kokkos::View<float**, Kokkos::LayoutRight, MemorySpace,
+                     Kokkos::MemoryUnmanaged>
+      same(reinterpret_cast<float*>(ids.data()), 5, 2);
+  EXPECT_EQ(
+      "Tokkos::routeTopK: expert_ids and weights: expected separate memory, "
+      "got Views that share memory",
+      routed(logits, ids, same));
 }
 
 TEST(Router, MisuseOfOptionsIsNamed) {

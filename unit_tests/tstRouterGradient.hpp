@@ -182,6 +182,16 @@ TEST(RouterGradient, InvalidIdsHaveNone) {
   Tokkos::routeTopKGradient(ExecutionSpace(), logits, ids, w_gradient,
                             gradient);
   EXPECT_EQ(std::vector<float>(4, 0), toVector(gradient));
+  // The id behind the last expert; what lies there is another token's.
+  fromVector(ids, std::vector<int>{4, 4});
+  const auto more = makeMatrix<float>({1, 2, 3, 4, 5, 6, 7, 8}, 4);
+  const Matrix<float> rows("gradients", 2, 4);
+  Kokkos::deep_copy(rows, 9);
+  const auto first = Kokkos::make_pair(0, 1);
+  Tokkos::routeTopKGradient(
+      ExecutionSpace(), Kokkos::subview(more, first, Kokkos::ALL), ids,
+      w_gradient, Kokkos::subview(rows, first, Kokkos::ALL));
+  EXPECT_EQ((std::vector<float>{0, 0, 0, 0, 9, 9, 9, 9}), toVector(rows));
 }
 
 TEST(RouterGradient, TypesAndLayouts) {

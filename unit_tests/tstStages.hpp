@@ -154,6 +154,18 @@ TEST(Stages, WithoutTokensNothingIsTouched) {
   EXPECT_EQ((std::vector<int>{9, 9, 9}), toVector(destination));
 }
 
+TEST(Stages, OffsetsBehindTheDestinationWriteNothing) {
+  const Array<int> rows("rows", 6);
+  Kokkos::deep_copy(rows, 9);
+  const auto offsets = makeArray<int>({1, 4, -1});
+  Tokkos::permuteByExpert(
+      ExecutionSpace(), makeArray<int>({1, 2, 3, 4}),
+      Kokkos::subview(rows, Kokkos::make_pair(1, 5)),  // rows 0 to 3
+      makeArray<int>({1, 0, 1, 2}), offsets);
+  EXPECT_EQ((std::vector<int>{9, 9, 2, 9, 9, 9}), toVector(rows));
+  EXPECT_EQ((std::vector<int>{2, 6, 0}), toVector(offsets));
+}
+
 TEST(Stages, MisuseIsNamed) {
   const ExecutionSpace space;
   const Array<int> ids("ids", 4), offsets("offsets", 3), destination("d", 4);
@@ -180,6 +192,12 @@ TEST(Stages, MisuseIsNamed) {
                                       offsets);
             }),
             "Tokkos::permuteByExpert: source and destination: expected "
+            "separate memory, got Views that share memory");
+  EXPECT_EQ(messageOf([&] {
+              Tokkos::permuteByExpert(space, Array<int>("source", 4),
+                                      destination, ids, destination);
+            }),
+            "Tokkos::permuteByExpert: destination and offsets: expected "
             "separate memory, got Views that share memory");
 }
 
