@@ -290,7 +290,8 @@ struct Routing {
   /// the numbers on its way, or comes to nothing.
   std::vector<double> conditions;
   /// For every token by how much the normalisation multiplies, where that is
-  /// more than 1: digits that small numbers lack are lacking in large ones then.
+  /// more than 1: digits that small numbers lack are lacking in large ones
+  /// then.
   std::vector<double> growths;
 };
 

@@ -55,7 +55,8 @@ class HeaderParser {
         break;
       }
     }
-    if (keys.size() != 3) fail("not the three keys descr, fortran_order, shape");
+    if (keys.size() != 3)
+      fail("not the three keys descr, fortran_order, shape");
     accept("");  // blanks
     if (!rest_.empty()) fail("something behind its dictionary");
     return header;
@@ -117,8 +118,9 @@ class HeaderParser {
     accept("");  // blanks
     std::size_t value       = 0;
     const char* const begin = rest_.data();
-    const auto [end, error] = std::from_chars(begin, begin + rest_.size(), value);
-    const bool has_zeros    = end - begin > 1 && *begin == '0';
+    const auto [end, error] =
+        std::from_chars(begin, begin + rest_.size(), value);
+    const bool has_zeros = end - begin > 1 && *begin == '0';
     if (error != std::errc{} || has_zeros) fail("a shape that is none");
     rest_.remove_prefix(static_cast<std::size_t>(end - begin));
     return value;

@@ -149,12 +149,12 @@ void checkBadFiles(const std::string& folder) {
   checkRefused(folder + "/open_string.npy", npyFile(1, "{'descr: ", ""),
                "a string without an end");
   // What Python would not read, or would read as something else.
-  checkRefused(folder + "/twice.npy",
-               npyFile(1,
-                       "{'descr': '<f4', 'descr': '<i4', 'shape': (2,)}",
-                       "12345678"),
-               "'descr' twice");
-  checkRefused(folder + "/number.npy", npyFile(1, header("<i4", "(2)"), "12345678"),
+  checkRefused(
+      folder + "/twice.npy",
+      npyFile(1, "{'descr': '<f4', 'descr': '<i4', 'shape': (2,)}", "12345678"),
+      "'descr' twice");
+  checkRefused(folder + "/number.npy",
+               npyFile(1, header("<i4", "(2)"), "12345678"),
                "a shape that is none");
   checkRefused(folder + "/zeros.npy",
                npyFile(1, header("<i4", "(02,)"), "12345678"),

@@ -26,19 +26,38 @@ constexpr std::int64_t largest_int = std::numeric_limits<int>::max();
 
 /// Around the sizes at which rows are padded otherwise.
 constexpr std::array few_experts  = {1, 2, 3, 4, 6, 8, 12, 16, 31, 32, 33};
-constexpr std::array many_experts = {48, 63, 64, 65, 96, 127, 128, 129, 160, 256, 257, 384};
+constexpr std::array many_experts = {48,  63,  64,  65,  96,  127,
+                                     128, 129, 160, 256, 257, 384};
 
 /// Ties, zeros, denormal numbers, logits whose exponentials are at the end of
 /// the numbers, and what a router takes out.
 template <class Real>
 Real special(Input& input) {
   using Limits = std::numeric_limits<Real>;
-  return input.oneOf(std::array<Real, 24>{
-      0, Real(-0.0), 1, 1, -1, 2, Real(0.5), Limits::quiet_NaN(),
-      Limits::infinity(), -Limits::infinity(), Limits::max(), -Limits::max(),
-      Limits::denorm_min(), -Limits::denorm_min(), Limits::min(), 88, Real(88.8),
-      -88, Real(-103.5), -104, Real(1) + Limits::epsilon(), Real(1e30),
-      Real(-1e30), 17});
+  return input.oneOf(std::array<Real, 24>{0,
+                                          Real(-0.0),
+                                          1,
+                                          1,
+                                          -1,
+                                          2,
+                                          Real(0.5),
+                                          Limits::quiet_NaN(),
+                                          Limits::infinity(),
+                                          -Limits::infinity(),
+                                          Limits::max(),
+                                          -Limits::max(),
+                                          Limits::denorm_min(),
+                                          -Limits::denorm_min(),
+                                          Limits::min(),
+                                          88,
+                                          Real(88.8),
+                                          -88,
+                                          Real(-103.5),
+                                          -104,
+                                          Real(1) + Limits::epsilon(),
+                                          Real(1e30),
+                                          Real(-1e30),
+                                          17});
 }
 
 /// How the values of an array are made from bytes.
@@ -48,7 +67,8 @@ template <class Real>
 std::vector<Real> realsOf(Input& input, std::size_t n, Kind kind) {
   std::vector<Real> values;
   for (std::size_t i = 0; i < n; ++i)
-    values.push_back(kind == Kind::small || (kind == Kind::mixed && input.flag())
+    values.push_back(kind == Kind::small ||
+                             (kind == Kind::mixed && input.flag())
                          ? Real(input.integer(-128, 127)) / 16
                      : kind == Kind::any ? input.raw<Real>()
                                          : special<Real>(input));
@@ -69,14 +89,14 @@ struct Arguments {
 
   Arguments(Input& input, double largest_number)
       : largest(largest_number), wild(input.oneIn(5)) {
-    num_experts = input.oneIn(12)  ? input.oneOf(many_experts)
-                  : input.flag()   ? input.oneOf(few_experts)
-                                   : input.integer(1, 20);
+    num_experts = input.oneIn(12) ? input.oneOf(many_experts)
+                  : input.flag()  ? input.oneOf(few_experts)
+                                  : input.integer(1, 20);
     num_tokens  = input.integer(0, 4);
-    top_k       = number(input, 1, std::min(num_experts, input.oneIn(8) ? 40 : 8));
-    options.score = static_cast<Reference::Score>(number(input, 0, 4));
-    options.soft_cap =
-        input.oneIn(4) ? real(input, {0.5, 1, 5, 30}) : real(input, {0, 0, 0, 0});
+    top_k = number(input, 1, std::min(num_experts, input.oneIn(8) ? 40 : 8));
+    options.score    = static_cast<Reference::Score>(number(input, 0, 4));
+    options.soft_cap = input.oneIn(4) ? real(input, {0.5, 1, 5, 30})
+                                      : real(input, {0, 0, 0, 0});
     if (input.oneIn(2)) setGroups(input);
     if (input.flag())
       options.bias = realsOf<float>(input, perExpert(input), kindOf(input));
@@ -85,7 +105,8 @@ struct Arguments {
     options.epsilon   = real(input, {0, 0, 1e-20, 0.25});
     options.scale     = real(input, {1, 1, 2.5, -3});
     if (input.oneIn(4))
-      options.expert_scale = realsOf<float>(input, perExpert(input), Kind::small);
+      options.expert_scale =
+          realsOf<float>(input, perExpert(input), Kind::small);
     options.num_shared_experts = input.oneIn(4) ? number(input, 1, 3) : 0;
     options.shared_weight      = real(input, {1, 1, 0.75, 0});
     if (input.oneIn(3))
@@ -95,8 +116,8 @@ struct Arguments {
 
   bool isValid() const {
     const std::int64_t most = largest_int - 1024;
-    const int score = static_cast<int>(options.score),
-              group_score = static_cast<int>(options.group_score);
+    const int score         = static_cast<int>(options.score),
+              group_score   = static_cast<int>(options.group_score);
     return num_tokens >= 0 && 1 <= top_k && top_k <= num_experts &&
            0 <= options.num_shared_experts &&
            options.num_shared_experts <= most - num_experts &&
@@ -123,9 +144,10 @@ struct Arguments {
     return "T=" + std::to_string(num_tokens) +
            " E=" + std::to_string(num_experts) + " K=" + std::to_string(top_k) +
            " score " + std::to_string(static_cast<int>(options.score)) +
-           (options.normalize ? " normalized" : "") +
-           " floor " + std::to_string(options.floor) + " epsilon " + std::to_string(options.epsilon) +
-           " scale " + std::to_string(options.scale) +
+           (options.normalize ? " normalized" : "") + " floor " +
+           std::to_string(options.floor) + " epsilon " +
+           std::to_string(options.epsilon) + " scale " +
+           std::to_string(options.scale) +
            (options.expert_scale.empty() ? "" : " expert_scale") +
            (options.bias.empty() ? "" : " biased") + " soft_cap " +
            std::to_string(options.soft_cap) + " groups " +
@@ -332,8 +354,8 @@ class Call {
   void checkGradient() const {
     const Test::Matrix<Real> gradient("gradient", m_tokens, m_experts);
     Kokkos::deep_copy(gradient, Test::poison<Real>());
-    Tokkos::routeTopKGradient(m_space, m_logits, m_output.ids,
-                              m_output.weights, gradient, m_options);
+    Tokkos::routeTopKGradient(m_space, m_logits, m_output.ids, m_output.weights,
+                              gradient, m_options);
     const auto values = Test::toVector(gradient);
     const Real poison = Test::poison<Real>();
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -363,13 +385,13 @@ std::string toString(const std::vector<Real>& values) {
 
 template <class Logit, class Id, class Weight>
 void checkRouter(Input& input, const Arguments& arguments) {
-  const auto n      = static_cast<std::size_t>(arguments.num_tokens) *
-                      static_cast<std::size_t>(arguments.num_experts);
+  const auto n = static_cast<std::size_t>(arguments.num_tokens) *
+                 static_cast<std::size_t>(arguments.num_experts);
   const auto logits = realsOf<Logit>(input, n, kindOf(input));
   explain([&] { Call<Logit, Id, Weight>(arguments, logits).check(input); },
           [&] {
-            return arguments.name() + "\nlogits" + toString(logits) +
-                   "\nbias" + toString(arguments.options.bias);
+            return arguments.name() + "\nlogits" + toString(logits) + "\nbias" +
+                   toString(arguments.options.bias);
           });
 }
 

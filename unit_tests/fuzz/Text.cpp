@@ -43,14 +43,14 @@ std::optional<std::u32string> decodePlainly(std::string_view bytes) {
   };
   std::u32string text;
   for (std::size_t i = 0; i < bytes.size();) {
-    const auto* const s = std::find_if(
-        std::begin(well_formed), std::end(well_formed),
-        [&](const Sequence& row) {
-          return in(row.first_low, at(i), row.first_high) &&
-                 i + row.length <= bytes.size() &&
-                 (row.length == 1 ||
-                  in(row.second_low, at(i + 1), row.second_high));
-        });
+    const auto* const s =
+        std::find_if(std::begin(well_formed), std::end(well_formed),
+                     [&](const Sequence& row) {
+                       return in(row.first_low, at(i), row.first_high) &&
+                              i + row.length <= bytes.size() &&
+                              (row.length == 1 ||
+                               in(row.second_low, at(i + 1), row.second_high));
+                     });
     if (s == std::end(well_formed)) return {};
     char32_t c = s->length == 1 ? at(i) : at(i) % (1u << (7 - s->length));
     for (std::size_t j = 1; j < s->length; ++j) {

@@ -135,7 +135,7 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
                           const std::string& weights_name,
                           const Options& options) {
   using Logit = typename Logits::non_const_value_type;
-  using Real  = std::conditional_t<std::is_same_v<Logit, double>, double, float>;
+  using Real = std::conditional_t<std::is_same_v<Logit, double>, double, float>;
   checkRouterExtents(function, {logits.extent(0), logits.extent(1)},
                      {expert_ids.extent(0), expert_ids.extent(1)},
                      {weights.extent(0), weights.extent(1)}, weights_name,

@@ -147,8 +147,8 @@ struct RouterGradient {
                : KokkosExt::divide(-t.dot, t.score.denominator);
   }
 
-  /// That of an expert with this term: an excluded one's is 0, though the factor
-  /// may have become infinite.
+  /// That of an expert with this term: an excluded one's is 0, though the
+  /// factor may have become infinite.
   KOKKOS_FORCEINLINE_FUNCTION static Real ofOthers(Real term, Real factor) {
     const Real product = KokkosExt::multiply(term, factor);
     return term == 0 && product != product ? Real(0) : product;
