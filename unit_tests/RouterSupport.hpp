@@ -6,6 +6,7 @@
 
 #include "TestSupport.hpp"
 
+#include <cmath>
 #include <type_traits>
 
 // routeTopK beside the reference: the same options for both, and how far their
@@ -72,6 +73,7 @@ std::size_t expectRouted(const Reference::Routing& expected,
       const bool right =
           expected.ids[i] == static_cast<int>(ids[i]) &&
           (weights[i] == static_cast<Weight>(static_cast<Real>(w)) ||
+           (std::isnan(weights[i]) && std::isnan(w)) ||
            !std::isfinite(expected.conditions[t]) ||
            std::abs(weights[i] - w) <=
                bound * expected.conditions[t] * std::abs(w) +
