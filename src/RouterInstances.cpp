@@ -8,6 +8,7 @@ namespace Tokkos::Impl {
 template void route(const InstanceSpace&, const InstanceLogits<float>&);
 template void checkRouterExtents(
     std::string_view, const Extents&, const Extents&, const Extents&,
-    const std::string&, const RouterOptions<InstanceSpace::memory_space>&);
+    const std::string&, double,
+    const RouterOptions<InstanceSpace::memory_space>&);
 
 }  // namespace Tokkos::Impl

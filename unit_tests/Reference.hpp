@@ -284,9 +284,15 @@ struct Routing {
   /// scores of groups) of which one was preferred. Where it is no more than
   /// rounding another choice is as right.
   std::vector<double> margins;
-  /// For every token by how much a rounding grows in the sum of its weights:
-  /// the sum of their sizes over the size of their sum.
+  /// For every token by how much a rounding grows in its weights: the sum of
+  /// their sizes over the size of their sum, and more where an exponent is so
+  /// far from zero that its own rounding counts. Infinite where a sum may leave
+  /// the numbers on its way, or comes to nothing.
   std::vector<double> conditions;
+  /// For every token by how much the normalisation multiplies, where that is
+  /// more than 1: digits that small numbers lack are lacking in large ones
+  /// then.
+  std::vector<double> growths;
 };
 
 /// One token: the contract of routeTopK in plain loops and long double.
@@ -308,9 +314,14 @@ class TokenRouter {
       if (m_kept[a] != m_kept[b]) return m_kept[a] > m_kept[b];
       return m_key[a] > m_key[b];
     });
-    for (int k = 0; k < m_top_k && k + 1 < num_experts; ++k)
-      if (m_kept[order[k + 1]])
-        noteMargin(m_key[order[k]], m_key[order[k + 1]]);
+    // Behind every choice the first expert with another key.
+    for (int k = 0, next = 0; k < m_top_k; ++k) {
+      while (next < num_experts && m_key[order[next]] == m_key[order[k]])
+        ++next;
+      if (next < num_experts && m_kept[order[next]])
+        noteMargin(m_key[order[k]], m_key[order[next]],
+                   std::max(m_size[order[k]], m_size[order[next]]));
+    }
     order.resize(m_top_k);
 
     const auto weights = weigh(order);
@@ -319,21 +330,38 @@ class TokenRouter {
       routing.weights.push_back(static_cast<double>(w));
     routing.margins.push_back(m_options.isKeyedByScore() ? m_margin : 1);
     routing.conditions.push_back(m_condition);
+    routing.growths.push_back(m_growth);
   }
 
  private:
   static constexpr Long minus_infinity = -std::numeric_limits<Long>::infinity();
 
   static bool isExcluded(Long x) { return !(x > minus_infinity); }
+  static constexpr Long largest = std::numeric_limits<Real>::max();
+  /// Beyond this a number does not round to the largest.
+  static constexpr Long last =
+      largest + largest * std::numeric_limits<Real>::epsilon() / 4;
+
   static Long participating(Long x) {
-    constexpr Long largest = std::numeric_limits<Real>::max();
-    if (std::isnan(x)) return minus_infinity;
-    return x > largest ? largest : x;
+    if (std::isnan(x) || x < -last) return minus_infinity;
+    return std::clamp(x, -largest, largest);
   }
 
-  void noteMargin(Long a, Long b) {
+  static Long overflowing(Long x) {
+    return std::abs(x) > last ? x * std::numeric_limits<Long>::infinity() : x;
+  }
+
+  /// e^x, 0 where that is nearer to half the smallest normal number.
+  static Long exponential(Long x) {
+    const Long y        = std::exp(x);
+    const Long smallest = std::numeric_limits<Real>::min();
+    return y < smallest / std::sqrt(Long(2)) ? 0 : y;
+  }
+
+  /// size: that of the terms whose sums a and b are
+  void noteMargin(Long a, Long b, Long size) {
     if (a == b || isExcluded(a) || isExcluded(b)) return;
-    const Long size = std::max({std::abs(a), std::abs(b), Long(1e-3)});
+    size     = std::max(size, Long(1e-3));
     m_margin = std::min(m_margin, static_cast<double>(std::abs(a - b) / size));
   }
 
@@ -347,6 +375,7 @@ class TokenRouter {
     m_logit.resize(num_experts);
     m_score.resize(num_experts);
     m_key.resize(num_experts);
+    m_size.assign(num_experts, 0);
     m_kept.assign(num_experts, 1);
     Long maximum = minus_infinity, denominator = 0;
     for (std::size_t e = 0; e < num_experts; ++e) {
@@ -370,16 +399,19 @@ class TokenRouter {
           m_score[e] = 1 / (1 + std::exp(-z));
           break;
         case Score::sqrt_softplus:
-          m_score[e] = std::sqrt(z > 0 ? z + std::log1p(std::exp(-z))
-                                       : std::log1p(std::exp(z)));
+          m_score[e] = std::sqrt(z > 0 ? z + std::log1p(exponential(-z))
+                                       : std::log1p(exponential(z)));
           break;
         default:
           m_score[e] = z;
       }
-      if (m_options.isKeyedByScore())
-        m_key[e] = participating(
-            m_score[e] + (m_options.bias.empty() ? 0 : m_options.bias[e]));
+      if (!m_options.isKeyedByScore()) continue;
+      const Long bias = m_options.bias.empty() ? 0 : m_options.bias[e];
+      m_key[e]        = participating(m_score[e] + bias);
+      if (!isExcluded(m_key[e]))
+        m_size[e] = participating(std::abs(m_score[e]) + std::abs(bias));
     }
+    m_maximum = maximum;
   }
 
   void dropGroups() {
@@ -390,21 +422,30 @@ class TokenRouter {
                        : m_options.group_score == GroupScore::sum_of_best_two
                            ? 2
                            : m_top_k / m_options.kept_groups;
-    std::vector<Long> scores;
+    std::vector<Long> scores, sizes;
     for (int g = 0; g < groups; ++g) {
       std::vector<Long> keys(m_key.begin() + g * size,
                              m_key.begin() + (g + 1) * size);
       std::sort(keys.rbegin(), keys.rend());
       keys.resize(std::min(wanted, size));
-      scores.push_back(
-          participating(std::accumulate(keys.begin(), keys.end(), Long(0))));
+      scores.push_back(participating(
+          std::accumulate(keys.begin(), keys.end(), Long(0),
+                          [](Long a, Long b) { return overflowing(a + b); })));
+      const auto widest = std::max_element(m_size.begin() + g * size,
+                                           m_size.begin() + (g + 1) * size);
+      sizes.push_back(*widest * wanted);
     }
     std::vector<int> order(groups);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
                      [&](int a, int b) { return scores[a] > scores[b]; });
     const int kept = m_options.kept_groups;
-    noteMargin(scores[order[kept - 1]], scores[order[kept]]);
+    // The last that is kept, the first that is not, and those that differ.
+    for (int i = 0; i < groups; ++i) {
+      const int other = order[i < kept ? kept : kept - 1];
+      noteMargin(scores[order[i]], scores[other],
+                 std::max(sizes[order[i]], sizes[other]));
+    }
     for (int i = kept; i < groups; ++i)
       std::fill_n(m_kept.begin() + order[i] * size, size, 0);
   }
@@ -421,25 +462,47 @@ class TokenRouter {
                       ? std::exp(capped(m_logit[e]) - maximum)
                       : m_score[e]);
     const auto total = [&] {
-      const Long sum = std::accumulate(w.begin(), w.end(), Long(0));
-      return sum > std::numeric_limits<Real>::max()
-                 ? std::numeric_limits<Long>::infinity()
-                 : sum;
+      return overflowing(std::accumulate(w.begin(), w.end(), Long(0)));
     };
     if (m_options.score == Score::selected_softmax) divide(w, total());
-    Long sizes = 0;
-    for (const Long x : w)
-      sizes += std::abs(x);
-    if (m_options.normalize && total() > 0)
-      m_condition = std::max(1., static_cast<double>(sizes / total()));
+    if (m_options.score == Score::softmax) maximum = m_maximum;
+    noteCondition(chosen, w, total(), maximum);
     if (m_options.normalize)
       divide(w, std::max<Long>(total(), m_options.floor) + m_options.epsilon);
     for (std::size_t k = 0; k < w.size(); ++k) {
-      w[k] *= m_options.scale;
+      w[k] = overflowing(w[k] * m_options.scale);
       if (!m_options.expert_scale.empty())
-        w[k] *= m_options.expert_scale[chosen[k]];
+        w[k] = overflowing(w[k] * m_options.expert_scale[chosen[k]]);
     }
     return w;
+  }
+
+  void noteCondition(const std::vector<int>& chosen, const std::vector<Long>& w,
+                     Long total, Long maximum) {
+    if (m_options.score == Score::softmax ||
+        m_options.score == Score::selected_softmax)
+      for (const int e : chosen)
+        if (!isExcluded(m_key[e])) noteExponent(maximum - capped(m_logit[e]));
+    if (!m_options.normalize) return;
+    Long sizes = 0;
+    for (const Long x : w)
+      sizes += std::abs(x);
+    const Long divisor =
+        std::max<Long>(total, m_options.floor) + m_options.epsilon;
+    if (divisor > 0) m_growth = std::max(1., static_cast<double>(1 / divisor));
+    // A sum that rounding cannot lift over the floor does not count.
+    if (sizes == 0 || total + sizes * 1e-5L < m_options.floor) return;
+    const bool overflows = sizes > largest && total <= largest;
+    m_condition *= overflows || divisor == 0
+                       ? std::numeric_limits<double>::infinity()
+                       : std::max(1., static_cast<double>(sizes / divisor));
+  }
+
+  /// e^-x with x rounded; beyond the last number it is zero anyway.
+  void noteExponent(Long x) {
+    const Long end = -std::log(Long(std::numeric_limits<Real>::denorm_min()));
+    m_condition =
+        std::max(m_condition, static_cast<double>(std::min(x, end) / 16));
   }
 
   static void divide(std::vector<Long>& w, Long divisor) {
@@ -450,10 +513,12 @@ class TokenRouter {
   std::vector<Real> m_x;
   int m_top_k;
   const RouterOptions& m_options;
-  std::vector<Long> m_logit, m_score, m_key;
+  std::vector<Long> m_logit, m_score, m_key, m_size;
+  Long m_maximum = minus_infinity;
   std::vector<int> m_kept;
   double m_margin    = 1;
   double m_condition = 1;
+  double m_growth    = 1;
 };
 
 /// logits: T x E. ids and weights are T x (top_k + shared experts). The ids are
@@ -470,6 +535,7 @@ Routing routeTopK(const std::vector<Real>& logits, int num_experts, int top_k,
       routing.weights.insert(routing.weights.end(), top_k, 0);
       routing.margins.push_back(1);
       routing.conditions.push_back(1);
+      routing.growths.push_back(1);
     } else {
       TokenRouter<Real>(
           std::vector<Real>(logits.begin() + t * num_experts,

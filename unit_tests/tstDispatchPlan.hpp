@@ -686,6 +686,21 @@ TEST(DispatchPlan, ValidateKnowsTheOptions) {
             Tokkos::validateDispatchPlan(space, plan, ids));
 }
 
+TEST(DispatchPlan, ValidateAddsBeyondTheIntegers) {
+  const ExecutionSpace space;
+  const int largest = std::numeric_limits<int>::max();
+  const auto ids    = makeMatrix<int>({0, 0, 0, 1}, 1);
+  const auto plan   = Tokkos::buildDispatchPlan(
+      space, ids, 2, PlanOptions{.capacity = 2, .alignment = 2});
+  fromVector(plan.counts, std::vector<int>{largest, 1});
+  EXPECT_EQ("counts(0) = 2147483647, but its rows are [0, 2) with alignment 2",
+            Tokkos::validateDispatchPlan(space, plan));
+  fromVector(plan.counts, std::vector<int>{2, 1});
+  fromVector(plan.dropped, std::vector<int>{largest, 0});
+  EXPECT_EQ("counts(0) + dropped(0) is not the number of its assignments, 3",
+            Tokkos::validateDispatchPlan(space, plan, ids));
+}
+
 TEST(DispatchPlan, ValidateComparesWithTheIds) {
   const ExecutionSpace space;
   const std::vector<int> ids = {0, 1, 1, 0, 1, 1};

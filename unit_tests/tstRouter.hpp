@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // SPDX-FileCopyrightText: Copyright Contributors to the Tokkos project
 
-#include "TestSupport.hpp"
+#include "RouterSupport.hpp"
 
 // routeTopK against the plain-loop reference: ids exactly, weights to rounding.
 namespace Test {
@@ -16,34 +16,6 @@ using Reference::Score;
 const std::vector<Score> all_scores = {Score::softmax, Score::selected_softmax,
                                        Score::sigmoid, Score::sqrt_softplus,
                                        Score::identity};
-
-Tokkos::RouterOptions<MemorySpace> onBackend(const Options& options) {
-  const auto floats = [](const std::vector<float>& values) {
-    return values.empty() ? Array<float>() : makeArray(values);
-  };
-  Array<bool> mask;
-  if (!options.mask.empty()) {
-    mask            = Array<bool>("mask", options.mask.size());
-    const auto host = Kokkos::create_mirror_view(mask);
-    for (std::size_t t = 0; t < options.mask.size(); ++t)
-      host(t) = options.mask[t];
-    Kokkos::deep_copy(mask, host);
-  }
-  return {.mask         = mask,
-          .soft_cap     = options.soft_cap,
-          .score        = static_cast<Tokkos::Score>(options.score),
-          .bias         = floats(options.bias),
-          .groups       = options.groups,
-          .kept_groups  = options.kept_groups,
-          .group_score  = static_cast<Tokkos::GroupScore>(options.group_score),
-          .normalize    = options.normalize,
-          .floor        = options.floor,
-          .epsilon      = options.epsilon,
-          .scale        = options.scale,
-          .expert_scale = floats(options.expert_scale),
-          .num_shared_experts = options.num_shared_experts,
-          .shared_weight      = options.shared_weight};
-}
 
 /// Tokens that the reference cannot decide within rounding are passed over.
 template <class Logit, class Id = int, class Weight = float,
@@ -78,34 +50,8 @@ void testRoute(const std::vector<Logit>& logits, int num_experts, int top_k,
 
   const auto actual_ids = toVector(ids);
   const auto actual     = toVector(weights);
-  // A handful of roundings, and one for each term of the partial sums. A cap
-  // or a difference of exponents can double what a rounding of x means.
-  const double unit =
-      std::is_same_v<Real, double> && std::is_same_v<Weight, double> ? 0x1p-53
-                                                                     : 0x1p-24;
-  const double bound =
-      unit * (32 + num_experts / 32 + 2 * top_k + 16 * options.soft_cap);
-  std::size_t num_wrong = 0, num_passed_over = 0;
-  for (std::size_t t = 0; t < num_tokens; ++t) {
-    if (expected.margins[t] < 2e-6) {
-      ++num_passed_over;
-      continue;
-    }
-    for (std::size_t i = t * width; i < (t + 1) * width; ++i) {
-      const double w = expected.weights[i];
-      // Below the smallest normal number a weight has fewer digits.
-      const bool right =
-          expected.ids[i] == static_cast<int>(actual_ids[i]) &&
-          (actual[i] == static_cast<Weight>(w) ||
-           std::abs(actual[i] - w) <=
-               bound * expected.conditions[t] * std::abs(w) + 2e-37);
-      if (!right && num_wrong++ == 0)
-        ADD_FAILURE() << "token " << t << ", place " << i % width
-                      << ": expected " << expected.ids[i] << " with " << w
-                      << ", got " << actual_ids[i] << " with " << actual[i];
-    }
-  }
-  EXPECT_EQ(0u, num_wrong);
+  const std::size_t num_passed_over =
+      expectRouted<Real>(expected, actual_ids, actual, num_experts, options);
   EXPECT_LE(num_passed_over, num_tokens / 10 + 1);
 }
 
@@ -784,6 +730,10 @@ TEST(Router, MisuseOfOptionsIsNamed) {
       routed({.soft_cap = -1}));
   EXPECT_EQ("options.scale: expected a finite number, got nan",
             routed({.scale = std::nan("")}));
+  EXPECT_EQ(
+      "options.scale: expected a number that float can hold, got "
+      "-340282366920938463463374607431768211456.000000",
+      routed({.scale = -0x1p128}));
   EXPECT_EQ(
       "expert_ids.extent(1): expected 3 to 14 (K and the shared experts, "
       "K at most E = logits.extent(1)), got 2",

@@ -121,6 +121,22 @@ TEST(RouterGradient, Scores) {
   testScores(someLogits(0, 4), 4, 2);
 }
 
+TEST(RouterGradient, ExcludedExpertsHaveNoneOfAnInfiniteOne) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const double cap : {0.0, 5.0}) {
+    const std::vector<double> logits{1, -infinity, 2, NAN, 0};
+    const Options options{.soft_cap = cap};
+    const auto routed = route(logits, 5, 2, options);
+    const Matrix<double> gradient("gradient", 1, 5);
+    Tokkos::routeTopKGradient(ExecutionSpace(), makeMatrix(logits, 5),
+                              routed.ids, makeMatrix<double>({infinity, 1}, 2),
+                              gradient, options);
+    EXPECT_EQ(0, toVector(gradient)[1]);
+    EXPECT_EQ(0, toVector(gradient)[3]);
+    EXPECT_EQ(-infinity, toVector(gradient)[4]);
+  }
+}
+
 TEST(RouterGradient, EveryPath) {
   for (const int num_experts : {33, 128, 130, 300, 600})
     testScores(someLogits(2, num_experts), num_experts, 5);

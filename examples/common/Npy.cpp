@@ -7,6 +7,7 @@
 #include <charconv>
 #include <fstream>
 #include <limits>
+#include <set>
 #include <string_view>
 
 static_assert(std::endian::native == std::endian::little,
@@ -17,6 +18,9 @@ namespace Examples {
 namespace {
 
 constexpr std::string_view magic("\x93NUMPY", 6);
+
+/// NumPy's own limit; a header of version 1.0 has room for them.
+constexpr std::size_t most_dimensions = 64;
 
 struct Header {
   std::string type;
@@ -32,7 +36,7 @@ class HeaderParser {
 
   Header parse() {
     Header header;
-    int keys = 0;
+    std::set<std::string> keys;
     expect("{");
     while (!accept("}")) {
       const std::string key = quoted();
@@ -45,13 +49,16 @@ class HeaderParser {
         header.shape = tuple();
       else
         fail("the unknown key '" + key + "'");
-      ++keys;
+      if (!keys.insert(key).second) fail("the key '" + key + "' twice");
       if (!accept(",")) {
         expect("}");
         break;
       }
     }
-    if (keys != 3) fail("not the three keys descr, fortran_order, shape");
+    if (keys.size() != 3)
+      fail("not the three keys descr, fortran_order, shape");
+    accept("");  // blanks
+    if (!rest_.empty()) fail("something behind its dictionary");
     return header;
   }
 
@@ -90,23 +97,33 @@ class HeaderParser {
     return false;
   }
 
+  /// (), (3,), (3, 4): Python takes (3) for a number.
   std::vector<std::size_t> tuple() {
     std::vector<std::size_t> extents;
     expect("(");
     while (!accept(")")) {
-      std::size_t extent = 0;
-      accept("");  // blanks
-      const auto [end, error] =
-          std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
-      if (error != std::errc{}) fail("a shape that is none");
-      rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
-      extents.push_back(extent);
+      extents.push_back(number());
       if (!accept(",")) {
         expect(")");
+        if (extents.size() == 1) fail("a shape that is none");
         break;
       }
     }
+    if (extents.size() > most_dimensions)
+      fail("a shape of more than 64 dimensions");
     return extents;
+  }
+
+  std::size_t number() {
+    accept("");  // blanks
+    std::size_t value       = 0;
+    const char* const begin = rest_.data();
+    const auto [end, error] =
+        std::from_chars(begin, begin + rest_.size(), value);
+    const bool has_zeros = end - begin > 1 && *begin == '0';
+    if (error != std::errc{} || has_zeros) fail("a shape that is none");
+    rest_.remove_prefix(static_cast<std::size_t>(end - begin));
+    return value;
   }
 
   std::string_view rest_;
@@ -160,12 +177,16 @@ std::size_t littleEndian(std::string_view bytes) {
   return value;
 }
 
+}  // namespace
+
 NpyArray parseNpy(std::string_view file) {
   if (!file.starts_with(magic) || file.size() < magic.size() + 2)
     throw BadInput("not a .npy file");
   const int version = file[magic.size()];
-  if (version < 1 || version > 3)
-    throw BadInput("version " + std::to_string(version) +
+  const int minor   = file[magic.size() + 1];
+  if (version < 1 || version > 3 || minor != 0)
+    throw BadInput("version " + std::to_string(version) + "." +
+                   std::to_string(minor) +
                    " of the .npy format is not supported");
   file.remove_prefix(magic.size() + 2);
 
@@ -192,8 +213,6 @@ NpyArray parseNpy(std::string_view file) {
   }
   return array;
 }
-
-}  // namespace
 
 NpyArray readNpy(const std::string& path) {
   const std::string file = readFile(path);

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -48,6 +49,9 @@ constexpr const char* npyType() {
 /// Reads an array in either order of its elements.
 /// \throws BadInput when the file is no whole .npy file or holds another type
 NpyArray readNpy(const std::string& path);
+
+/// The same of the bytes of a file.
+NpyArray parseNpy(std::string_view file);
 
 /// \throws BadInput when the file cannot be written
 void writeNpy(const std::string& path, const std::string& type,

@@ -121,6 +121,9 @@ void checkBadFiles(const std::string& folder) {
                "needs 8 bytes of elements, the file has 7");
   checkRefused(folder + "/too_long.npy", good + "9", "the file has 9");
   checkRefused(folder + "/version9.npy", npyFile(9, "{}", ""), "version 9");
+  std::string minor = good;
+  minor[7]          = 1;
+  checkRefused(folder + "/minor.npy", minor, "version 1.1");
   checkRefused(folder + "/big_endian.npy",
                npyFile(1, header(">i4", "(2,)"), "12345678"), "'>i4'");
   checkRefused(folder + "/halves.npy",
@@ -145,6 +148,26 @@ void checkBadFiles(const std::string& folder) {
                "three keys");
   checkRefused(folder + "/open_string.npy", npyFile(1, "{'descr: ", ""),
                "a string without an end");
+  // What Python would not read, or would read as something else.
+  checkRefused(
+      folder + "/twice.npy",
+      npyFile(1, "{'descr': '<f4', 'descr': '<i4', 'shape': (2,)}", "12345678"),
+      "'descr' twice");
+  checkRefused(folder + "/number.npy",
+               npyFile(1, header("<i4", "(2)"), "12345678"),
+               "a shape that is none");
+  checkRefused(folder + "/zeros.npy",
+               npyFile(1, header("<i4", "(02,)"), "12345678"),
+               "a shape that is none");
+  checkRefused(folder + "/behind.npy",
+               npyFile(1, header("<i4", "(2,)") + "2", "12345678"),
+               "something behind");
+  std::string ones = "(";
+  for (int i = 0; i < 65; ++i)
+    ones += "1,";
+  checkRefused(folder + "/dimensions.npy",
+               npyFile(1, header("<i4", ones + ")"), "1234"),
+               "more than 64 dimensions");
   checkRefused(folder + "/empty.npy", "", "empty");
 }
 

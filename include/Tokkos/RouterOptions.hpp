@@ -14,7 +14,8 @@ enum class Score {
   softmax,           ///< over all experts, before the selection
   selected_softmax,  ///< over the chosen experts alone; before, x
   sigmoid,           ///< 1 / (1 + e^-x)
-  sqrt_softplus,     ///< the square root of ln(1 + e^x)
+  sqrt_softplus,     ///< the square root of ln(1 + e^x); 0 where e^x is below
+                     ///< the smallest normal number
   identity           ///< x
 };
 

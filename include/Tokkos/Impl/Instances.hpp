@@ -34,7 +34,8 @@ using InstanceSums = CombineTask<Real, float, Real>;
 extern template void route(const InstanceSpace&, const InstanceLogits<float>&);
 extern template void checkRouterExtents(
     std::string_view, const Extents&, const Extents&, const Extents&,
-    const std::string&, const RouterOptions<InstanceSpace::memory_space>&);
+    const std::string&, double,
+    const RouterOptions<InstanceSpace::memory_space>&);
 
 extern template void updatePlan(const InstanceSpace&, const PlanKeys<int>&,
                                 const PlanData&);

@@ -44,6 +44,11 @@ struct PlanView {
     }
     return low;
   }
+
+  /// Of a count that may be none.
+  KOKKOS_FUNCTION std::int64_t paddedRows(std::int64_t count) const {
+    return (count + plan.alignment - 1) / plan.alignment * plan.alignment;
+  }
 };
 
 struct CheckExpert : PlanView {
@@ -61,7 +66,7 @@ struct CheckExpert : PlanView {
     const int count = plan.counts[e];
     if (count < 0) return negative_count;
     if ((e == 0 && begin != 0) ||
-        std::int64_t(plan.offsets[e + 1]) - begin != plan.paddedRows(count))
+        std::int64_t(plan.offsets[e + 1]) - begin != paddedRows(count))
       return bad_offset;
     if (count > plan.capacity) return over_capacity;
     if (plan.dropped[e] < 0 || (plan.dropped[e] > 0 && count < plan.capacity))
@@ -148,7 +153,7 @@ struct CheckTotal : PlanView {
   const int* totals;
 
   KOKKOS_FUNCTION int operator()(int e) const {
-    return totals[e] != plan.counts[e] + plan.dropped[e];
+    return totals[e] != std::int64_t(plan.counts[e]) + plan.dropped[e];
   }
 };
 

@@ -17,18 +17,24 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 /// The checks of a router's arguments, on the host, and their way into kernels.
 namespace Tokkos::Impl {
 
-/// value must be a finite number of `minimum` or more.
+/// value must be a finite number of `minimum` or more, and one in the precision
+/// of the computation too, whose largest number is given.
 inline void checkNumber(std::string_view function, std::string_view argument,
-                        double value, double minimum,
+                        double value, double minimum, double largest,
                         std::string_view expected) {
   if (!(std::isfinite(value) && value >= minimum))
     throwInvalidArgument(function, argument, expected, std::to_string(value));
+  if (std::abs(value) > largest)
+    throwInvalidArgument(function, argument, "a number that float can hold",
+                         std::to_string(value));
 }
 
 /// A View of one value an expert or token: empty, or of that many.
@@ -71,7 +77,7 @@ using Extents = std::array<std::size_t, 2>;
 template <class Options>
 void checkRouterExtents(std::string_view function, const Extents& logits,
                         const Extents& expert_ids, const Extents& weights,
-                        const std::string& weights_name,
+                        const std::string& weights_name, double largest,
                         const Options& options) {
   checkRange(function, "logits.extent(0)", static_cast<std::int64_t>(logits[0]),
              0, INT_MAX, "");
@@ -109,16 +115,16 @@ void checkRouterExtents(std::string_view function, const Extents& logits,
       function, "options.group_score", static_cast<int>(options.group_score),
       static_cast<int>(GroupScore::maximum),
       static_cast<int>(GroupScore::sum_of_best), "the values of GroupScore");
-  checkNumber(function, "options.soft_cap", options.soft_cap, 0,
+  checkNumber(function, "options.soft_cap", options.soft_cap, 0, largest,
               "a finite number of 0 or more");
-  checkNumber(function, "options.floor", options.floor, 0,
+  checkNumber(function, "options.floor", options.floor, 0, largest,
               "a finite number of 0 or more");
-  checkNumber(function, "options.epsilon", options.epsilon, 0,
+  checkNumber(function, "options.epsilon", options.epsilon, 0, largest,
               "a finite number of 0 or more");
-  checkNumber(function, "options.scale", options.scale, -HUGE_VAL,
+  checkNumber(function, "options.scale", options.scale, -HUGE_VAL, largest,
               "a finite number");
   checkNumber(function, "options.shared_weight", options.shared_weight,
-              -HUGE_VAL, "a finite number");
+              -HUGE_VAL, largest, "a finite number");
   checkRouterGroups(function, options, static_cast<int>(num_experts),
                     static_cast<int>(num_columns - num_shared));
 }
@@ -128,10 +134,12 @@ void checkRouterArguments(std::string_view function, const Logits& logits,
                           const ExpertIds& expert_ids, const Weights& weights,
                           const std::string& weights_name,
                           const Options& options) {
+  using Logit = typename Logits::non_const_value_type;
+  using Real = std::conditional_t<std::is_same_v<Logit, double>, double, float>;
   checkRouterExtents(function, {logits.extent(0), logits.extent(1)},
                      {expert_ids.extent(0), expert_ids.extent(1)},
                      {weights.extent(0), weights.extent(1)}, weights_name,
-                     options);
+                     std::numeric_limits<Real>::max(), options);
 }
 
 /// pre-condition: the arguments have been checked

@@ -90,7 +90,7 @@ struct RouterGradient {
       sumChoices(t, lane);
       const Real factor = factorOfOthers(t);
       row.transform(lane, [&](Real y, int) {
-        return is_softmax ? KokkosExt::multiply(y, factor) : Real(0);
+        return is_softmax ? ofOthers(y, factor) : Real(0);
       });
       row.store(gradient, gradient_aligned, data.num_experts, token, lane);
     } else {
@@ -105,7 +105,7 @@ struct RouterGradient {
       writeOthers(token, lane, [&](Real x, int) {
         if (!is_softmax) return Real(0);
         return KokkosExt::multiply(
-            KokkosExt::multiply(data.term(x, t.score.maximum), factor),
+            ofOthers(data.term(x, t.score.maximum), factor),
             data.slopeOfCap(x));
       });
     }
@@ -145,6 +145,13 @@ struct RouterGradient {
     return t.score.denominator == 0
                ? Real(0)
                : KokkosExt::divide(-t.dot, t.score.denominator);
+  }
+
+  /// That of an expert with this term: an excluded one's is 0, though the
+  /// factor may have become infinite.
+  KOKKOS_FORCEINLINE_FUNCTION static Real ofOthers(Real term, Real factor) {
+    const Real product = KokkosExt::multiply(term, factor);
+    return term == 0 && product != product ? Real(0) : product;
   }
 
   /// Choice k before the sums are known: with a softmax over the choices its

@@ -118,10 +118,13 @@ class RouterGroups {
     return (sizeof(Real) + 1) * static_cast<std::size_t>(data.num_groups);
   }
 
+  /// memory: null where the groups are not limited
   template <class Data>
   KOKKOS_FUNCTION RouterGroups(const Data& data, Real* memory)
       : m_scores(memory),
-        m_kept(reinterpret_cast<unsigned char*>(memory + data.num_groups)) {}
+        m_kept(memory == nullptr ? nullptr
+                                 : reinterpret_cast<unsigned char*>(
+                                       memory + data.num_groups)) {}
 
   KOKKOS_FUNCTION bool keeps(int group) const { return m_kept[group] != 0; }
   KOKKOS_FUNCTION const unsigned char* kept() const { return m_kept; }
