@@ -60,6 +60,7 @@ TEST(Library, OverlapOfMemory) {
   EXPECT_FALSE(disjoint({1000, 1, 41, 0}, {1040, 1, 40, 0}));
   EXPECT_FALSE(disjoint({1000, 1, 40, 0}, {1000, 1, 40, 0}));
   EXPECT_TRUE(disjoint({1000, 1, 0, 0}, {1000, 1, 40, 0}));
+  EXPECT_TRUE(disjoint({1000, 0, 40, 40}, {1000, 5, 40, 40}));
   // Two windows of columns of one matrix.
   EXPECT_TRUE(disjoint({1000, 5, 10, 20}, {1010, 5, 10, 20}));
   EXPECT_TRUE(disjoint({1000, 5, 10, 20}, {1030, 3, 10, 20}));
@@ -69,6 +70,21 @@ TEST(Library, OverlapOfMemory) {
   // A block in the gap between two rows, and one across.
   EXPECT_TRUE(disjoint({1000, 5, 10, 20}, {1030, 1, 10, 0}));
   EXPECT_FALSE(disjoint({1000, 5, 10, 20}, {1030, 1, 11, 0}));
+}
+
+TEST(Library, NoMemoryIsNeededForNothing) {
+  const auto needs_memory = [](const MemoryRegion& region) {
+    try {
+      Tokkos::Impl::checkMemory("f", "a", region);
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(needs_memory({0, 0, 8, 8}));
+  EXPECT_FALSE(needs_memory({0, 3, 0, 0}));
+  EXPECT_TRUE(needs_memory({0, 3, 8, 8}));
+  EXPECT_FALSE(needs_memory({1000, 3, 8, 8}));
 }
 
 TEST(Library, RegionsOfViews) {

@@ -506,6 +506,13 @@ TEST(DispatchPlan, MisuseIsNamed) {
                   Plan(space, 4, 1, 4,
                        PlanOptions{.expert_map = map, .num_local_experts = 2});
                 });
+  const auto wrong_twice = makeArray<int>({0, -2, 1, 2});  // the first is named
+  expectInvalid(
+      name + "options.expert_map(1): expected -1 to 1, got a value outside",
+      [&] {
+        Plan(space, 4, 1, 4,
+             PlanOptions{.expert_map = wrong_twice, .num_local_experts = 2});
+      });
   expectInvalid(name +
                     "options.experts: expected no value when an expert map "
                     "is given, got a range and a map",
@@ -634,6 +641,28 @@ TEST(DispatchPlan, ValidateNamesTheFirstViolation) {
             d.after(d.plan.expert_of_block, 1, 2));
   EXPECT_EQ("expert_of_block(4) = 1 is not the expert that owns the block",
             d.after(d.plan.expert_of_block, 4, 1));
+  EXPECT_EQ("counts(0) = 2, but its rows are [2, 2) with alignment 2",
+            d.after(d.plan.offsets, 0, 2));
+  EXPECT_EQ("dropped(1) = -1 does not fit counts(1) = 2 with capacity 4",
+            d.after(d.plan.dropped, 1, -1));
+  EXPECT_EQ("assignment_of_row(2) = -1 is not in [0, 10)",
+            d.after(d.plan.assignment_of_row, 2, -1));
+  EXPECT_EQ("row_of_assignment(4, 1) is not in [-1, num_rows = 8)",
+            d.after(d.plan.row_of_assignment, 9, -2));
+  fromVector(d.plan.counts, std::vector<int>{2, 2, 5});
+  fromVector(d.plan.offsets, std::vector<int>{0, 2, 4, 10});
+  EXPECT_EQ("counts(2) = 5 exceeds the capacity 4",
+            Tokkos::validateDispatchPlan(d.space, d.plan));
+}
+
+TEST(DispatchPlan, ValidateSeesMoreRowsThanThePlanHasRoomFor) {
+  const ExecutionSpace space;
+  auto plan = Tokkos::buildDispatchPlan(
+      space, makeMatrix<int>({0, 1, 1, 0}, 1), 2);
+  plan.max_rows = 3;
+  EXPECT_EQ(
+      "num_rows = 4 must be the last offset, 4, and at most max_rows = 3",
+      Tokkos::validateDispatchPlan(space, plan));
 }
 
 TEST(DispatchPlan, ValidateSeesOrderAndPadding) {
@@ -714,6 +743,8 @@ TEST(DispatchPlan, ValidateComparesWithTheIds) {
             against({0, 1, 1, -7, 1, 1}));
   EXPECT_EQ("expert_ids(0, 0) has a row of another expert",
             against({1, 1, 1, 0, 1, 1}));
+  EXPECT_EQ("expert_ids(0, 1) has a row of another expert",
+            against({0, 0, 1, 0, 1, 1}));
   EXPECT_EQ("expert_ids(2, 1) has no row, though its expert dropped nothing",
             against({0, 1, 1, 0, 1, 0}));
   EXPECT_EQ(
@@ -724,9 +755,41 @@ TEST(DispatchPlan, ValidateComparesWithTheIds) {
   Kokkos::deep_copy(plan.num_dropped, 5);
   EXPECT_EQ("num_dropped = 5, but the experts dropped 1 and no id is invalid",
             against(ids));
+  Kokkos::deep_copy(plan.num_dropped, 1);
+  fromVector(plan.dropped, std::vector<int>{0, 2});
+  EXPECT_EQ(
+      "counts(1) + dropped(1) is not the number of its assignments, 4",
+      against(ids));
   Tokkos::DispatchPlan<MemorySpace> empty;
   EXPECT_EQ("the plan is empty: it was never built",
             Tokkos::validateDispatchPlan(space, empty));
+  EXPECT_EQ("the plan is empty: it was never built",
+            Tokkos::validateDispatchPlan(space, empty, Matrix<int>()));
+}
+
+TEST(DispatchPlan, ValidateKnowsMaskAndDropPolicy) {
+  const ExecutionSpace space;
+  const auto ids = makeMatrix<int>({0, 0, 1}, 1);
+  auto plan      = Tokkos::buildDispatchPlan(
+      space, ids, 2, PlanOptions{.mask = makeMask({true, false, true})});
+  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, plan, ids));
+  plan.options.mask = makeMask({true, false, false});
+  EXPECT_EQ("expert_ids(2, 0) is masked or remote, but has a row",
+            Tokkos::validateDispatchPlan(space, plan, ids));
+
+  // Of two assignments the later one was kept.
+  const auto same  = makeMatrix<int>({1, 1}, 1);
+  auto kept_latest = Tokkos::buildDispatchPlan(space, same, 2,
+                                               PlanOptions{.capacity = 1});
+  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, kept_latest, same));
+  fromVector(Kokkos::subview(kept_latest.assignment_of_row,
+                             Kokkos::make_pair(0, 1)),
+             std::vector<int>{1});
+  fromVector(kept_latest.row_of_assignment, std::vector<int>{-1, 0});
+  EXPECT_EQ("expert_ids(0, 0) was dropped, but a later assignment was kept",
+            Tokkos::validateDispatchPlan(space, kept_latest, same));
+  kept_latest.options.drop = Tokkos::DropPolicy::lowest_weight;
+  EXPECT_EQ("", Tokkos::validateDispatchPlan(space, kept_latest, same));
 }
 
 }  // namespace Test

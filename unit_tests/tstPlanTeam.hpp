@@ -4,6 +4,7 @@
 #include "TestSupport.hpp"
 
 #include <Tokkos/Impl/PlanFewExperts.hpp>
+#include <Tokkos/Impl/PlanHost.hpp>
 #include <Tokkos/Impl/PlanSmall.hpp>
 #include <Tokkos/Impl/PlanTeam.hpp>
 #include <Tokkos/Impl/PlanTiles.hpp>
@@ -205,6 +206,33 @@ TEST(PlanTeam, TilesOnAHost) {
               test(num_tokens, tile_length, items);
         if (HasFailure()) return;
       }
+}
+
+// So many sums of tiles and experts that a host shares them out. The library
+// makes as many only of a million assignments.
+TEST(PlanTeam, HostTilesOfManyExperts) {
+  if constexpr (Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>) {
+    Random random;
+    constexpr int num_experts = 9000, num_tokens = 2500, tile_length = 900;
+    for (const int alignment : {1, 3}) {
+      const auto ids = random.ids(2 * num_tokens, num_experts, true, true);
+      const auto d_ids = makeMatrix(ids, 2);
+      const ExecutionSpace space;
+      Tokkos::DispatchPlan<MemorySpace> plan(space, num_tokens, 2, num_experts,
+                                             {.alignment = alignment});
+      plan.tile_table = Kokkos::View<int**, Kokkos::LayoutRight, MemorySpace>(
+          "table", 2 * num_tokens / tile_length + 1,
+          Tokkos::Impl::PlanData::tableStride(num_experts));
+      plan.num_tokens = num_tokens;
+      Tokkos::Impl::updatePlanHost(
+          space, Tokkos::Impl::planKeys(plan, d_ids),
+          Tokkos::Impl::planData(plan, num_tokens, tile_length));
+      space.fence();
+      Reference::Options known;
+      known.alignment = alignment;
+      expectPlan(Reference::makePlan(ids, 2, num_experts, known), plan);
+    }
+  }
 }
 
 }  // namespace Test

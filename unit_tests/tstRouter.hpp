@@ -276,6 +276,33 @@ TEST(Router, ExcludedExperts) {
   }
 }
 
+// More experts than the rows in registers have, of which few or none may be
+// chosen.
+TEST(Router, ExcludedExpertsOfMany) {
+  Random random;
+  constexpr int num_experts = 9000;
+  auto logits               = random.reals<float>(3 * num_experts);
+  std::fill_n(logits.begin(), num_experts, NAN);
+  std::fill_n(logits.begin() + num_experts + 3, num_experts - 3, -infinity);
+  testScores(logits, num_experts, 6);
+}
+
+// Too many experts for the product that finds an expert's group elsewhere.
+TEST(Router, GroupsOfVeryManyExperts) {
+  Random random;
+  constexpr int num_experts = 70000, num_groups = 7;
+  auto logits               = random.reals<float>(2 * num_experts, -4, -2);
+  for (int g = 0; g < 2 * num_groups; ++g) {  // two experts stand out in each
+    logits[g * num_experts / num_groups + 7] = 0.5f * float(g % num_groups);
+    logits[(g + 1) * num_experts / num_groups - 1] =
+        0.5f * float(g % num_groups) - 0.25f;
+  }
+  testScores(logits, num_experts, 3,
+             {.groups      = num_groups,
+              .kept_groups = 2,
+              .group_score = GroupScore::sum_of_best_two});
+}
+
 TEST(Router, FarApartLogits) {
   testScores(
       std::vector<float>{1e30f, -1e30f, 3e38f, -3e38f, 88, -88, 0, -1000}, 8,

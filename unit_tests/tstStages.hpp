@@ -166,6 +166,28 @@ TEST(Stages, OffsetsBehindTheDestinationWriteNothing) {
   EXPECT_EQ((std::vector<int>{2, 6, 0}), toVector(offsets));
 }
 
+TEST(Stages, ScanCountsOfNoExpertsWritesNothing) {
+  const Array<int> offsets("offsets", 0);
+  Tokkos::scanCounts(ExecutionSpace(), Array<int>("counts", 0), offsets);
+  EXPECT_EQ(0u, offsets.extent(0));
+}
+
+// Offsets that scanCounts did not make: rows that there are not, are not
+// written.
+TEST(Stages, PermuteByExpertStaysInsideItsDestination) {
+  const auto offsets = makeArray<int>({-1, 2, 0});
+  const Array<int> destination("destination", 4);
+  Kokkos::deep_copy(destination, 9);
+  Tokkos::permuteByExpert(ExecutionSpace(), makeArray<int>({1, 2, 3, 4}),
+                          destination, makeArray<int>({0, 1, 1, 1}), offsets);
+  EXPECT_EQ((std::vector<int>{0, 5, 0}), toVector(offsets));
+  auto rows = toVector(destination);
+  EXPECT_EQ((std::vector<int>{9, 9}), (std::vector<int>{rows[0], rows[1]}));
+  for (const int row : {rows[2], rows[3]})
+    EXPECT_TRUE(2 <= row && row <= 4) << row;
+  EXPECT_NE(rows[2], rows[3]);
+}
+
 TEST(Stages, MisuseIsNamed) {
   const ExecutionSpace space;
   const Array<int> ids("ids", 4), offsets("offsets", 3), destination("d", 4);
