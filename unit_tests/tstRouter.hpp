@@ -513,6 +513,45 @@ TEST(Router, ManyTokensOfFewExperts) {
   }
 }
 
+// The smallest batches that fill a device with few lanes to a token.
+TEST(Router, BatchesOfOneChoice) {
+  Random random;
+  constexpr int num_tokens = 16384;
+  for (const int num_experts : {64, 128})
+    testRoute(random.reals<float>(num_tokens * num_experts), num_experts, 1);
+  const auto biased = sigmoidOptions(random.reals<float>(32, -1, 1)).front();
+  testRoute(random.reals<float>(num_tokens * 32), 32, 1, biased);
+}
+
+// Sigmoids with what approximate keys know nothing of.
+TEST(Router, SigmoidsThatNeedExactKeys) {
+  Random random;
+  constexpr int num_tokens = 12, num_experts = 64;
+  const auto logits  = random.reals<float>(num_tokens * num_experts);
+  const auto bias    = random.reals<float>(num_experts, -0.3, 0.3);
+  const Options keys = sigmoidOptions(bias).front();
+
+  Options options = keys;
+  for (int t = 0; t < num_tokens; ++t)
+    options.mask.push_back(random.chance(0.7));
+  testPaths(logits, num_experts, 8, options);
+  options          = keys;
+  options.soft_cap = 3;
+  testPaths(logits, num_experts, 8, options);
+  options              = keys;
+  options.expert_scale = random.reals<float>(num_experts, 1, 2);
+  testPaths(logits, num_experts, 8, options);
+  options                    = keys;
+  options.num_shared_experts = 2;
+  testPaths(logits, num_experts, 8, options);
+  testPaths(logits, num_experts, 40, keys);
+
+  Options narrow     = sigmoidOptions(random.reals<float>(256, -0.3, 0.3))[1];
+  narrow.groups      = 64;  // of fewer experts than a lane has
+  narrow.kept_groups = 8;
+  testPaths(random.reals<float>(num_tokens * 256), 256, 8, narrow);
+}
+
 // Where an approximate key would choose another expert than the exact one.
 TEST(Router, KeysThatLieCloseTogether) {
   Random random;
