@@ -316,8 +316,12 @@ class TokenRouter {
     });
     // Behind every choice the first expert with another key.
     for (int k = 0, next = 0; k < m_top_k; ++k) {
-      while (next < num_experts && m_key[order[next]] == m_key[order[k]])
+      while (next < num_experts && m_key[order[next]] == m_key[order[k]]) {
+        if (m_x[order[next]] != m_x[order[k]] &&
+            loseDigits(std::max(m_size[order[next]], m_size[order[k]])))
+          m_margin = 0;
         ++next;
+      }
       if (next < num_experts && m_kept[order[next]])
         noteMargin(m_key[order[k]], m_key[order[next]],
                    std::max(m_size[order[k]], m_size[order[next]]));
@@ -356,6 +360,13 @@ class TokenRouter {
     const Long y        = std::exp(x);
     const Long smallest = std::numeric_limits<Real>::min();
     return y < smallest / std::sqrt(Long(2)) ? 0 : y;
+  }
+
+  /// True for equal keys, or scores of groups, of which a cap leaves fewer
+  /// digits: such that are small and not zero.
+  bool loseDigits(Long size) const {
+    return m_options.soft_cap != 0 && size > 0 &&
+           size < 100 * Long(std::numeric_limits<Real>::min());
   }
 
   /// size: that of the terms whose sums a and b are
@@ -443,6 +454,9 @@ class TokenRouter {
     // The last that is kept, the first that is not, and those that differ.
     for (int i = 0; i < groups; ++i) {
       const int other = order[i < kept ? kept : kept - 1];
+      if (scores[order[i]] == scores[other] &&
+          loseDigits(std::max(sizes[order[i]], sizes[other])))
+        m_margin = 0;
       noteMargin(scores[order[i]], scores[other],
                  std::max(sizes[order[i]], sizes[other]));
     }
@@ -490,9 +504,10 @@ class TokenRouter {
     const Long divisor =
         std::max<Long>(total, m_options.floor) + m_options.epsilon;
     if (divisor > 0) m_growth = std::max(1., static_cast<double>(1 / divisor));
+    const bool overflows = sizes > largest && total <= last;
     // A sum that rounding cannot lift over the floor does not count.
-    if (sizes == 0 || total + sizes * 1e-5L < m_options.floor) return;
-    const bool overflows = sizes > largest && total <= largest;
+    if (sizes == 0 || (!overflows && total + sizes * 1e-5L < m_options.floor))
+      return;
     m_condition *= overflows || divisor == 0
                        ? std::numeric_limits<double>::infinity()
                        : std::max(1., static_cast<double>(sizes / divisor));

@@ -215,7 +215,7 @@ TEST(PlanTeam, HostTilesOfManyExperts) {
     Random random;
     constexpr int num_experts = 9000, num_tokens = 2500, tile_length = 900;
     for (const int alignment : {1, 3}) {
-      const auto ids = random.ids(2 * num_tokens, num_experts, true, true);
+      const auto ids   = random.ids(2 * num_tokens, num_experts, true, true);
       const auto d_ids = makeMatrix(ids, 2);
       const ExecutionSpace space;
       Tokkos::DispatchPlan<MemorySpace> plan(space, num_tokens, 2, num_experts,
