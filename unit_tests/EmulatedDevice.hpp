@@ -74,8 +74,8 @@ class EmulatedMember {
   }
   template <class Reducer>
   void team_reduce(const Reducer& reducer) const {
-    using Value       = typename Reducer::value_type;
-    const Value mine  = reducer.reference();
+    using Value      = typename Reducer::value_type;
+    const Value mine = reducer.reference();
     Value all;
     reducer.init(all);
     EmulatedThreads::withAll(
@@ -86,9 +86,8 @@ class EmulatedMember {
   void impl_team_reduce(const Reducer& reducer, Value& value) const {
     const Value mine = value;
     reducer.init(&value);
-    EmulatedThreads::withAll(mine, [&](int, const Value& other) {
-      reducer.join(&value, &other);
-    });
+    EmulatedThreads::withAll(
+        mine, [&](int, const Value& other) { reducer.join(&value, &other); });
   }
 
  private:
@@ -104,8 +103,8 @@ namespace Kokkos {
 template <>
 struct Impl::is_thread_team_member<Test::EmulatedMember> : std::true_type {};
 template <>
-struct Impl::is_host_thread_team_member<Test::EmulatedMember>
-    : std::true_type {};
+struct Impl::is_host_thread_team_member<Test::EmulatedMember> : std::true_type {
+};
 
 template <class... Properties>
 class TeamPolicy<Test::EmulatedDevice, Properties...> {
@@ -162,7 +161,7 @@ struct DeepCopy<HostSpace, HostSpace, Test::EmulatedDevice> {
       : DeepCopy(to, from, bytes) {}
 };
 
-// Kernels without teams: a loop.
+// Kernels without teams: a loop, over no more than an int counts.
 
 template <class Functor, class... Traits>
 class ParallelFor<Functor, Kokkos::RangePolicy<Traits...>,
@@ -175,7 +174,7 @@ class ParallelFor<Functor, Kokkos::RangePolicy<Traits...>,
 
   void execute() const {
     for (auto i = m_policy.begin(); i < m_policy.end(); ++i)
-      m_functor(i);
+      m_functor(static_cast<int>(i));
   }
 
  private:
@@ -228,7 +227,7 @@ class ParallelReduce<Combined, Kokkos::RangePolicy<Traits...>,
     Value* const result = m_result != nullptr ? m_result : &here;
     auto& update        = m_functor_reducer.get_reducer().init(result);
     for (auto i = m_policy.begin(); i < m_policy.end(); ++i)
-      m_functor_reducer.get_functor()(i, update);
+      m_functor_reducer.get_functor()(static_cast<int>(i), update);
     m_functor_reducer.get_reducer().final(result);
   }
 
@@ -253,7 +252,7 @@ class ParallelScan<Functor, Kokkos::RangePolicy<Traits...>,
     typename Analysis::value_type sum;
     typename Analysis::Reducer(m_functor).init(&sum);
     for (auto i = m_policy.begin(); i < m_policy.end(); ++i)
-      m_functor(i, sum, true);
+      m_functor(static_cast<int>(i), sum, true);
   }
 
  private:
@@ -343,9 +342,9 @@ struct Subgroup<Test::EmulatedDevice> {
   static void findEqual(const int (&key)[N], int bits, Lanes (&equal)[N]) {
     for (int i = 0; i < N; ++i) {
       const int counting = static_cast<int>(key[i] & ((1ll << bits) - 1));
-      const auto keys    = Test::EmulatedThreads::exchange<32>("findEqual",
-                                                               counting, 32);
-      equal[i]           = 0;
+      const auto keys =
+          Test::EmulatedThreads::exchange<32>("findEqual", counting, 32);
+      equal[i] = 0;
       for (int lane = 0; lane < lanes; ++lane)
         if (keys[std::size_t(lane)] == counting) equal[i] |= 1u << lane;
     }

@@ -26,8 +26,8 @@ class Scratch {
  public:
   explicit Scratch(int bytes)
       : m_size(bytes),
-        m_memory(static_cast<std::byte*>(std::aligned_alloc(
-            16, (std::size_t(bytes) + 31) / 16 * 16))) {
+        m_memory(static_cast<std::byte*>(
+            std::aligned_alloc(16, (std::size_t(bytes) + 31) / 16 * 16))) {
     std::memset(m_memory.get(), 0xa5, std::size_t(bytes));
   }
   std::byte* data() const { return m_memory.get(); }
@@ -50,8 +50,7 @@ class EmulatedThreads {
  public:
   static constexpr int lanes_of_warp = 32;
 
-  explicit EmulatedThreads(int size)
-      : m_threads(std::size_t(size)) {
+  explicit EmulatedThreads(int size) : m_threads(std::size_t(size)) {
     for (int width = 0; width < widths; ++width)
       m_groups[width].resize(m_threads.size() / (std::size_t(1) << width) + 1);
     require(size >= 1 && size <= 1024, "a team's size");
@@ -69,7 +68,7 @@ class EmulatedThreads {
     const int size = static_cast<int>(m_threads.size());
     for (Thread& thread : m_threads)
       thread.state = State::ready;
-    m_num_alive = size;
+    m_num_alive        = size;
     m_team.num_waiting = 0;
     for (auto& groups : m_groups)
       for (Meeting& meeting : groups)
@@ -125,12 +124,11 @@ class EmulatedThreads {
   /// Calls visit(rank, value) for the values of all threads, which all come.
   template <class T, class Visit>
   static void withAll(const T& value, const Visit& visit) {
-    EmulatedThreads& self = *current();
+    EmulatedThreads& self                   = *current();
     self.m_values[std::size_t(self.m_rank)] = &value;
     barrier();
     for (int rank = 0; rank < size(); ++rank)
-      visit(rank, *static_cast<const T*>(
-                      self.m_values[std::size_t(rank)]));
+      visit(rank, *static_cast<const T*>(self.m_values[std::size_t(rank)]));
     barrier();
   }
 

@@ -124,7 +124,8 @@ TEST(Library, StreamingCopiesExactlyItsBytes) {
   for (std::size_t from = 0; from < 3; ++from)
     for (std::size_t to = 0; to < 17; ++to)
       for (const std::size_t size : {0, 1, 15, 16, 17, 31, 48, 100}) {
-        std::vector<std::byte> destination(160, untouched), expected(destination);
+        std::vector<std::byte> destination(160, untouched),
+            expected(destination);
         for (std::size_t i = 0; i < size; ++i)
           expected[to + i] = source[from + i];
         Tokkos::KokkosExt::copyStreaming(destination.data() + to,

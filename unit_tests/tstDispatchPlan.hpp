@@ -599,12 +599,11 @@ TEST(DispatchPlan, ValidateNamesTheFirstViolation) {
 
 TEST(DispatchPlan, ValidateSeesMoreRowsThanThePlanHasRoomFor) {
   const ExecutionSpace space;
-  auto plan = Tokkos::buildDispatchPlan(
-      space, makeMatrix<int>({0, 1, 1, 0}, 1), 2);
+  auto plan =
+      Tokkos::buildDispatchPlan(space, makeMatrix<int>({0, 1, 1, 0}, 1), 2);
   plan.max_rows = 3;
-  EXPECT_EQ(
-      "num_rows = 4 must be the last offset, 4, and at most max_rows = 3",
-      Tokkos::validateDispatchPlan(space, plan));
+  EXPECT_EQ("num_rows = 4 must be the last offset, 4, and at most max_rows = 3",
+            Tokkos::validateDispatchPlan(space, plan));
 }
 
 TEST(DispatchPlan, ValidateSeesOrderAndPadding) {
@@ -653,9 +652,8 @@ TEST(DispatchPlan, ValidateComparesWithTheIds) {
             against(ids));
   Kokkos::deep_copy(plan.num_dropped, 1);
   fromVector(plan.dropped, std::vector<int>{0, 2});
-  EXPECT_EQ(
-      "counts(1) + dropped(1) is not the number of its assignments, 4",
-      against(ids));
+  EXPECT_EQ("counts(1) + dropped(1) is not the number of its assignments, 4",
+            against(ids));
   Tokkos::DispatchPlan<MemorySpace> empty;
   EXPECT_EQ("the plan is empty: it was never built",
             Tokkos::validateDispatchPlan(space, empty));
@@ -674,13 +672,13 @@ TEST(DispatchPlan, ValidateKnowsMaskAndDropPolicy) {
             Tokkos::validateDispatchPlan(space, plan, ids));
 
   // Of two assignments the later one was kept.
-  const auto same  = makeMatrix<int>({1, 1}, 1);
-  auto kept_latest = Tokkos::buildDispatchPlan(space, same, 2,
-                                               PlanOptions{.capacity = 1});
+  const auto same = makeMatrix<int>({1, 1}, 1);
+  auto kept_latest =
+      Tokkos::buildDispatchPlan(space, same, 2, PlanOptions{.capacity = 1});
   EXPECT_EQ("", Tokkos::validateDispatchPlan(space, kept_latest, same));
-  fromVector(Kokkos::subview(kept_latest.assignment_of_row,
-                             Kokkos::make_pair(0, 1)),
-             std::vector<int>{1});
+  fromVector(
+      Kokkos::subview(kept_latest.assignment_of_row, Kokkos::make_pair(0, 1)),
+      std::vector<int>{1});
   fromVector(kept_latest.row_of_assignment, std::vector<int>{-1, 0});
   EXPECT_EQ("expert_ids(0, 0) was dropped, but a later assignment was kept",
             Tokkos::validateDispatchPlan(space, kept_latest, same));

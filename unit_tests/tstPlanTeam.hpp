@@ -99,7 +99,8 @@ TEST(PlanTeam, FewerAssignmentsNeedNoMoreTiles) {
     return (n - 1) / length + 1;
   };
   for (const int num_experts : {1, 64, 1024, 2000, 5000, 20000, 300000})
-    for (const int n : {1, 5000, 200000, 1 << 20, 3000000, 20000000, 200000000}) {
+    for (const int n :
+         {1, 5000, 200000, 1 << 20, 3000000, 20000000, 200000000}) {
       const int most = Tokkos::Impl::planMaxTiles(space, n, num_experts);
       for (std::int64_t fewer = n; fewer > 0; fewer -= n / 997 + 1)
         ASSERT_LE(num_tiles(static_cast<int>(fewer), num_experts), most)
@@ -114,7 +115,7 @@ TEST(PlanTeam, HostTilesOfManyExperts) {
     Random random;
     constexpr int num_experts = 9000, num_tokens = 2500, tile_length = 900;
     for (const int alignment : {1, 3}) {
-      const auto ids = random.ids(2 * num_tokens, num_experts, true, true);
+      const auto ids   = random.ids(2 * num_tokens, num_experts, true, true);
       const auto d_ids = makeMatrix(ids, 2);
       const ExecutionSpace space;
       Tokkos::DispatchPlan<MemorySpace> plan(space, num_tokens, 2, num_experts,

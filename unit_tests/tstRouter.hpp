@@ -326,7 +326,7 @@ TEST(Router, ExcludedExpertsOfMany) {
 TEST(Router, GroupsOfVeryManyExperts) {
   Random random;
   constexpr int num_experts = 70000, num_groups = 7;
-  auto logits               = random.reals<float>(2 * num_experts, -4, -2);
+  auto logits = random.reals<float>(2 * num_experts, -4, -2);
   for (int g = 0; g < 2 * num_groups; ++g) {  // two experts stand out in each
     logits[g * num_experts / num_groups + 7] = 0.5f * float(g % num_groups);
     logits[(g + 1) * num_experts / num_groups - 1] =
