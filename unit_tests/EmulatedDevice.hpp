@@ -161,7 +161,7 @@ struct DeepCopy<HostSpace, HostSpace, Test::EmulatedDevice> {
       : DeepCopy(to, from, bytes) {}
 };
 
-// Kernels without teams: a loop.
+// Kernels without teams: a loop, over no more than an int counts.
 
 template <class Functor, class... Traits>
 class ParallelFor<Functor, Kokkos::RangePolicy<Traits...>,
@@ -174,7 +174,7 @@ class ParallelFor<Functor, Kokkos::RangePolicy<Traits...>,
 
   void execute() const {
     for (auto i = m_policy.begin(); i < m_policy.end(); ++i)
-      m_functor(i);
+      m_functor(static_cast<int>(i));
   }
 
  private:
@@ -227,7 +227,7 @@ class ParallelReduce<Combined, Kokkos::RangePolicy<Traits...>,
     Value* const result = m_result != nullptr ? m_result : &here;
     auto& update        = m_functor_reducer.get_reducer().init(result);
     for (auto i = m_policy.begin(); i < m_policy.end(); ++i)
-      m_functor_reducer.get_functor()(i, update);
+      m_functor_reducer.get_functor()(static_cast<int>(i), update);
     m_functor_reducer.get_reducer().final(result);
   }
 
@@ -252,7 +252,7 @@ class ParallelScan<Functor, Kokkos::RangePolicy<Traits...>,
     typename Analysis::value_type sum;
     typename Analysis::Reducer(m_functor).init(&sum);
     for (auto i = m_policy.begin(); i < m_policy.end(); ++i)
-      m_functor(i, sum, true);
+      m_functor(static_cast<int>(i), sum, true);
   }
 
  private:

@@ -3,12 +3,16 @@
 
 #include <Tokkos.hpp>
 #include <Tokkos/Impl/Check.hpp>
+#include <Tokkos/KokkosExt/Streaming.hpp>
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 // The compiled part of the library: version, configuration, checks.
 namespace {
@@ -101,6 +105,40 @@ TEST(Library, RegionsOfViews) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&a(1, 2)), column.begin);
   EXPECT_EQ(1u, column.rows);
   EXPECT_EQ(68u, column.row_bytes);
+}
+
+TEST(Library, RowsOfARouterAreWhatShortStridesReach) {
+  const auto fits = [](std::int64_t row_stride, std::int64_t column_stride) {
+    Tokkos::Impl::RouterMatrix<float> matrix;
+    matrix.row_stride    = row_stride;
+    matrix.column_stride = column_stride;
+    return Tokkos::Impl::RouterRows<float>::fits(matrix);
+  };
+  EXPECT_TRUE(fits(0, 1));
+  EXPECT_TRUE(fits(2147483647, 1));
+  EXPECT_FALSE(fits(2147483648, 1));
+  EXPECT_FALSE(fits(-1, 1));
+  EXPECT_FALSE(fits(8, 2));
+}
+
+TEST(Library, StreamingCopiesExactlyItsBytes) {
+  constexpr std::byte untouched{0xee};
+  std::vector<std::byte> source(160);
+  for (std::size_t i = 0; i < source.size(); ++i)
+    source[i] = static_cast<std::byte>(i + 1);
+  for (std::size_t from = 0; from < 3; ++from)
+    for (std::size_t to = 0; to < 17; ++to)
+      for (const std::size_t size : {0, 1, 15, 16, 17, 31, 48, 100}) {
+        std::vector<std::byte> destination(160, untouched),
+            expected(destination);
+        for (std::size_t i = 0; i < size; ++i)
+          expected[to + i] = source[from + i];
+        Tokkos::KokkosExt::copyStreaming(destination.data() + to,
+                                         source.data() + from, size);
+        Tokkos::KokkosExt::drainStreams();
+        ASSERT_EQ(expected, destination)
+            << "from " << from << " to " << to << ", " << size << " bytes";
+      }
 }
 
 }  // namespace

@@ -62,6 +62,24 @@ TEST(PlanTeam, TeamSizesAndTileLengths) {
     }
 }
 
+// The table of a plan is made for the most tiles that any number of assignments
+// up to its own is cut into.
+TEST(PlanTeam, FewerAssignmentsNeedNoMoreTiles) {
+  const ExecutionSpace space;
+  const auto num_tiles = [&](int n, int num_experts) {
+    const int length = Tokkos::Impl::planTileLength(space, n, num_experts);
+    return (n - 1) / length + 1;
+  };
+  for (const int num_experts : {1, 64, 1024, 2000, 5000, 20000, 300000})
+    for (const int n :
+         {1, 5000, 200000, 1 << 20, 3000000, 20000000, 200000000}) {
+      const int most = Tokkos::Impl::planMaxTiles(space, n, num_experts);
+      for (std::int64_t fewer = n; fewer > 0; fewer -= n / 997 + 1)
+        ASSERT_LE(num_tiles(static_cast<int>(fewer), num_experts), most)
+            << fewer << " of " << n << " assignments, E=" << num_experts;
+    }
+}
+
 void testSmall(const std::vector<int>& ids, int top_k, int num_experts,
                int team_size) {
   SCOPED_TRACE("n=" + std::to_string(ids.size()) +

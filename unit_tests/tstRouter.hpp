@@ -364,6 +364,27 @@ TEST(Router, Groups) {
   }
 }
 
+// Few tokens, and every way to score groups of every size.
+TEST(Router, GroupsBySigmoidAndSoftmax) {
+  Random random;
+  for (const auto& [num_experts, groups] :
+       {std::pair(64, 8), std::pair(96, 48), std::pair(160, 8),
+        std::pair(256, 8), std::pair(256, 32), std::pair(600, 100)})
+    for (const auto group_score :
+         {GroupScore::maximum, GroupScore::sum_of_best_two,
+          GroupScore::sum_of_best})
+      for (const bool biased : {false, true})
+        for (const Score score : {Score::softmax, Score::sigmoid}) {
+          const auto logits = random.reals<float>(6 * num_experts);
+          Options options{.score       = score,
+                          .groups      = groups,
+                          .kept_groups = 4,
+                          .group_score = group_score};
+          if (biased) options.bias = random.reals<float>(num_experts, -0.3, 0);
+          testRoute(logits, num_experts, 8, options);
+        }
+}
+
 TEST(Router, KeptGroupsHoldAllChoices) {
   // Everything in the best group but one expert is excluded.
   std::vector<float> logits(8, -infinity);

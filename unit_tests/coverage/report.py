@@ -142,7 +142,7 @@ class Source:
     def _opens_scope(head):
         plain = re.sub(r"template\s*<[^{;]*?>\s*(?=\w)", " ", head)
         return re.search(r"(^|[\s:])(namespace|struct|class|union)\b", plain) and \
-            "(" not in re.sub(r"alignas\s*\([^)]*\)", "", plain)
+            "(" not in re.sub(r"alignas\s*\(.*\)", "", plain)
 
     @staticmethod
     def _opens_body(head):
