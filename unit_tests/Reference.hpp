@@ -369,6 +369,16 @@ class TokenRouter {
            size < 100 * Long(std::numeric_limits<Real>::min());
   }
 
+  /// True where no partial sum is rounded.
+  static bool isSummedExactly(const std::vector<Long>& terms) {
+    Long sum = 0;
+    for (const Long x : terms) {
+      sum += x;
+      if (static_cast<Long>(static_cast<Real>(sum)) != sum) return false;
+    }
+    return true;
+  }
+
   /// size: that of the terms whose sums a and b are
   void noteMargin(Long a, Long b, Long size) {
     if (a == b || isExcluded(a) || isExcluded(b)) return;
@@ -434,11 +444,13 @@ class TokenRouter {
                            ? 2
                            : m_top_k / m_options.kept_groups;
     std::vector<Long> scores, sizes;
+    std::vector<std::vector<Long>> terms;
     for (int g = 0; g < groups; ++g) {
       std::vector<Long> keys(m_key.begin() + g * size,
                              m_key.begin() + (g + 1) * size);
       std::sort(keys.rbegin(), keys.rend());
       keys.resize(std::min(wanted, size));
+      terms.push_back(keys);
       scores.push_back(participating(
           std::accumulate(keys.begin(), keys.end(), Long(0),
                           [](Long a, Long b) { return overflowing(a + b); })));
@@ -455,7 +467,10 @@ class TokenRouter {
     for (int i = 0; i < groups; ++i) {
       const int other = order[i < kept ? kept : kept - 1];
       if (scores[order[i]] == scores[other] &&
-          loseDigits(std::max(sizes[order[i]], sizes[other])))
+          (loseDigits(std::max(sizes[order[i]], sizes[other])) ||
+           (terms[order[i]] != terms[other] &&
+            !(isSummedExactly(terms[order[i]]) &&
+              isSummedExactly(terms[other])))))
         m_margin = 0;
       noteMargin(scores[order[i]], scores[other],
                  std::max(sizes[order[i]], sizes[other]));
