@@ -466,7 +466,7 @@ class TokenRouter {
     // The last that is kept, the first that is not, and those that differ.
     for (int i = 0; i < groups; ++i) {
       const int other = order[i < kept ? kept : kept - 1];
-      if (scores[order[i]] == scores[other] &&
+      if (scores[order[i]] == scores[other] && !isExcluded(scores[other]) &&
           (loseDigits(std::max(sizes[order[i]], sizes[other])) ||
            (terms[order[i]] != terms[other] &&
             !(isSummedExactly(terms[order[i]]) &&
