@@ -289,9 +289,9 @@ struct Routing {
   /// far from zero that its own rounding counts. Infinite where a sum may leave
   /// the numbers on its way, or comes to nothing.
   std::vector<double> conditions;
-  /// For every token by how much the normalisation multiplies, where that is
-  /// more than 1: digits that small numbers lack are lacking in large ones
-  /// then.
+  /// For every token by how much the normalisation and the scales multiply,
+  /// where that is more than 1: digits that small numbers lack are lacking in
+  /// large ones then.
   std::vector<double> growths;
 };
 
@@ -356,17 +356,14 @@ class TokenRouter {
   }
 
   /// e^x, 0 where that is nearer to half the smallest normal number.
-  static Long exponential(Long x) {
-    const Long y        = std::exp(x);
-    const Long smallest = std::numeric_limits<Real>::min();
-    return y < smallest / std::sqrt(Long(2)) ? 0 : y;
-  }
-
-  /// True for equal keys, or scores of groups, of which a cap leaves fewer
-  /// digits: such that are small and not zero.
-  bool loseDigits(Long size) const {
-    return m_options.soft_cap != 0 && size > 0 &&
-           size < 100 * Long(std::numeric_limits<Real>::min());
+  Long exponential(Long x) {
+    const Long y     = std::exp(x);
+    const Long least = std::numeric_limits<Real>::min() / std::sqrt(Long(2));
+    if (std::abs(y - least) < least * 1e-4L) {
+      m_margin    = 0;
+      m_condition = std::numeric_limits<double>::infinity();
+    }
+    return y < least ? 0 : y;
   }
 
   /// True where no partial sum is rounded.
@@ -377,6 +374,27 @@ class TokenRouter {
       if (static_cast<Long>(static_cast<Real>(sum)) != sum) return false;
     }
     return true;
+  }
+
+  /// True where rounding, or the order of the signs, says whether a sum of
+  /// these terms leaves the numbers on its way.
+  static bool mayOverflow(const std::vector<Long>& terms) {
+    Long sum = 0, sizes = 0;
+    for (const Long x : terms) {
+      sum += x;
+      sizes += std::abs(x);
+    }
+    const bool has_one_sign  = std::abs(sum) == sizes;
+    const bool does_for_sure = has_one_sign && sizes > largest * (1 + 1e-5L);
+    return sizes > largest * (1 - 1e-5L) && !does_for_sure &&
+           !(sizes <= largest && isSummedExactly(terms));
+  }
+
+  /// True for equal keys, or scores of groups, of which a cap leaves fewer
+  /// digits: such that are small and not zero.
+  bool loseDigits(Long size) const {
+    return m_options.soft_cap != 0 && size > 0 &&
+           size < 100 * Long(std::numeric_limits<Real>::min());
   }
 
   /// size: that of the terms whose sums a and b are
@@ -451,6 +469,7 @@ class TokenRouter {
       std::sort(keys.rbegin(), keys.rend());
       keys.resize(std::min(wanted, size));
       terms.push_back(keys);
+      if (!isExcluded(keys.back()) && mayOverflow(keys)) m_margin = 0;
       scores.push_back(participating(
           std::accumulate(keys.begin(), keys.end(), Long(0),
                           [](Long a, Long b) { return overflowing(a + b); })));
@@ -498,11 +517,16 @@ class TokenRouter {
     noteCondition(chosen, w, total(), maximum);
     if (m_options.normalize)
       divide(w, std::max<Long>(total(), m_options.floor) + m_options.epsilon);
+    double largest_scale = 0;
     for (std::size_t k = 0; k < w.size(); ++k) {
-      w[k] = overflowing(w[k] * m_options.scale);
-      if (!m_options.expert_scale.empty())
-        w[k] = overflowing(w[k] * m_options.expert_scale[chosen[k]]);
+      const double of_expert = m_options.expert_scale.empty()
+                                   ? 1
+                                   : m_options.expert_scale[chosen[k]];
+      w[k] = overflowing(overflowing(w[k] * m_options.scale) * of_expert);
+      largest_scale = std::max(largest_scale, std::abs(of_expert));
     }
+    m_growth *=
+        std::max(1., std::abs(m_options.scale)) * std::max(1., largest_scale);
     return w;
   }
 
@@ -519,7 +543,7 @@ class TokenRouter {
     const Long divisor =
         std::max<Long>(total, m_options.floor) + m_options.epsilon;
     if (divisor > 0) m_growth = std::max(1., static_cast<double>(1 / divisor));
-    const bool overflows = sizes > largest && total <= last;
+    const bool overflows = mayOverflow(w);
     // A sum that rounding cannot lift over the floor does not count.
     if (sizes == 0 || (!overflows && total + sizes * 1e-5L < m_options.floor))
       return;

@@ -6,7 +6,9 @@
 
 #include "TestSupport.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
 // routeTopK beside the reference: the same options for both, and how far their
@@ -61,9 +63,11 @@ std::size_t expectRouted(const Reference::Routing& expected,
                                                                      : 0x1p-24;
   const double bound =
       unit * (32 + num_experts / 32 + 2 * top_k + 16 * options.soft_cap);
+  const double least_margin = 2e-6 * std::max(1., options.soft_cap);
+  const double largest      = std::numeric_limits<Real>::max();
   std::size_t num_wrong = 0, num_passed_over = 0;
   for (std::size_t t = 0; t < num_tokens; ++t) {
-    if (expected.margins[t] < 2e-6) {
+    if (expected.margins[t] < least_margin) {
       ++num_passed_over;
       continue;
     }
@@ -72,15 +76,19 @@ std::size_t expectRouted(const Reference::Routing& expected,
     for (std::size_t i = t * width; i < (t + 1) * width; ++i) {
       const double w       = expected.weights[i];
       const bool is_shared = i % width >= static_cast<std::size_t>(top_k);
-      // Below the smallest normal number a weight has fewer digits.
+      // Below the smallest normal number a weight has fewer digits, and beyond
+      // the largest it is infinite.
+      const double error = bound * expected.conditions[t] * std::abs(w) +
+                           2e-37 * expected.growths[t];
+      const double nearest =
+          std::isinf(weights[i]) && std::abs(w) + error >= largest
+              ? std::copysign(HUGE_VAL, w)
+              : w;
       const bool right =
           expected.ids[i] == static_cast<int>(ids[i]) &&
-          (weights[i] == static_cast<Weight>(static_cast<Real>(w)) ||
+          (weights[i] == static_cast<Weight>(static_cast<Real>(nearest)) ||
            (std::isnan(weights[i]) && std::isnan(w)) ||
-           (!is_known && !is_shared) ||
-           std::abs(weights[i] - w) <=
-               bound * expected.conditions[t] * std::abs(w) +
-                   2e-37 * expected.growths[t]);
+           (!is_known && !is_shared) || std::abs(weights[i] - w) <= error);
       if (!right && num_wrong++ == 0)
         ADD_FAILURE() << "token " << t << ", place " << i % width
                       << ": expected " << expected.ids[i] << " with " << w
