@@ -127,6 +127,23 @@ TEST(Router, EverySmallCaseOfTiesAndSpecialValues) {
     }
 }
 
+TEST(Router, SumsThatRoundingKeepsAtTheLargestNumber) {
+  // Each of the small ones is less than half a digit of the largest number, so
+  // the sum, in order, is that; together they are more.
+  const int num_experts = 16;
+  std::vector<float> logits(num_experts, 1e30f);
+  logits[3]             = infinity;
+  const Options options = {.score = Score::identity, .normalize = true};
+  testRoute(logits, num_experts, num_experts, options);
+  const Matrix<int> ids("ids", 1, num_experts);
+  const Matrix<float> weights("weights", 1, num_experts);
+  Tokkos::routeTopK(ExecutionSpace(), makeMatrix(logits, num_experts), ids,
+                    weights, onBackend(options));
+  std::vector<float> expected(num_experts, 1e30f / 0x1.fffffep127f);
+  expected[0] = 1;
+  EXPECT_EQ(expected, toVector(weights));
+}
+
 TEST(Router, EverySmallCaseWithBiasAndGroups) {
   // Some that turn the order, two that are equal, one that excludes. No pair of
   // a group has the sum of another group's: rounding would decide there.
