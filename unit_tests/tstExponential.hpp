@@ -4,6 +4,10 @@
 #include "TestSupport.hpp"
 
 #include <Tokkos/Impl/Exponential.hpp>
+#include <Tokkos/Impl/RouteKeys.hpp>
+#include <Tokkos/KokkosExt/Types.hpp>
+
+#include <cstdint>
 
 // The exponential and its kin against the C++ library's in a wider type.
 namespace Test {
@@ -110,6 +114,38 @@ TEST(Exponential, ErrorsOfItsKinAreBelowTheDocumentedBounds) {
   testError<Logarithm, float>(2, 1e6, 3);
   testError<Logarithm, double>(2, 1e6, 3);
   testError<Logarithm, double>(1e-9, 0.5, 3);
+}
+
+/// How far approximate sigmoids are from exact ones, of every step-th float.
+struct DistanceOfApproximateSigmoid {
+  std::int64_t step;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i, float& greatest) const {
+    const auto x =
+        Kokkos::bit_cast<float>(static_cast<std::uint32_t>(i * step));
+    if (!Kokkos::isfinite(x)) return;
+    const float distance =
+        Kokkos::abs(Impl::approximateSigmoid(x) - Impl::sigmoid(x));
+    // NaN is as far as can be.
+    if (!(distance <= greatest))
+      greatest = distance > greatest ? distance : 1.0f;
+  }
+};
+
+// All floats where a device goes through them in no time.
+TEST(Exponential, ApproximateSigmoidsAreWithinTheirBound) {
+  constexpr bool is_host =
+      Tokkos::KokkosExt::is_host_execution_space_v<ExecutionSpace>;
+  constexpr std::int64_t step = is_host ? 4099 : 1;
+  float greatest              = 0;
+  Kokkos::parallel_reduce(
+      "Test::distanceOfApproximateSigmoid",
+      Kokkos::RangePolicy<ExecutionSpace, Kokkos::IndexType<std::int64_t>>(
+          0, (std::int64_t(1) << 32) / step),
+      DistanceOfApproximateSigmoid{step}, Kokkos::Max<float>(greatest));
+  RecordProperty("greatest", std::to_string(greatest / 0x1p-22f));
+  EXPECT_GT(greatest, 0);
+  EXPECT_LT(greatest, Impl::approximate_sigmoid_error);
 }
 
 TEST(Exponential, LogarithmNearOne) {

@@ -595,8 +595,15 @@ TEST(Router, KeysThatLieCloseTogether) {
   Random random;
   for (const int num_experts : {32, 128, 256, 384}) {
     const int num_tokens = 60;
-    std::vector<float> units, coarse, equal;
+    std::vector<float> units, coarse, equal, clusters;
+    double center = 0;
     for (int i = 0; i < num_tokens * num_experts; ++i) {
+      // Some twelve of a token, which are its best.
+      if (i % num_experts == 0) center = random.real(-6, 6);
+      const bool is_close = random.chance(12. / num_experts);
+      clusters.push_back(static_cast<float>(
+          is_close ? center * (1 + random.integer(0, 40) * 0x1p-23)
+                   : center - random.real(0.01, 4)));
       units.push_back(1 + static_cast<float>(random.integer(0, 40)) * 0x1p-22f);
       coarse.push_back(static_cast<float>(random.integer(-8, 8)) / 4);
       equal.push_back(0.25f);
@@ -612,7 +619,7 @@ TEST(Router, KeysThatLieCloseTogether) {
     for (const auto& bias :
          {std::vector<float>(num_experts, 0.0f), few_units, large, huge})
       for (const auto& options : sigmoidOptions(bias))
-        for (const auto& logits : {units, coarse, equal})
+        for (const auto& logits : {units, coarse, equal, clusters})
           testPaths(logits, num_experts, 8, options);
   }
 }

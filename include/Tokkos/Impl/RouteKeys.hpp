@@ -4,6 +4,7 @@
 #ifndef TOKKOS_IMPL_ROUTEKEYS_HPP
 #define TOKKOS_IMPL_ROUTEKEYS_HPP
 
+#include <Tokkos/Impl/Exponential.hpp>
 #include <Tokkos/Impl/OrderedBits.hpp>
 #include <Tokkos/Impl/RouteLanes.hpp>
 #include <Tokkos/Impl/RouterData.hpp>
@@ -20,6 +21,17 @@
 #include <type_traits>
 
 namespace Tokkos::Impl {
+
+/// Off from sigmoid(x) by less than approximate_sigmoid_error where x is
+/// finite: the errors of the instructions and the roundings add up to 2e-7,
+/// those of sigmoid() to 1.25e-7.
+KOKKOS_FORCEINLINE_FUNCTION float approximateSigmoid(float x) {
+  const float e = KokkosExt::approximatePowerOfTwo(
+      KokkosExt::multiply(x, -ExponentialTraits<float>::log2_e));
+  return KokkosExt::approximateReciprocal(KokkosExt::add(e, 1.0f));
+}
+
+inline constexpr float approximate_sigmoid_error = 0x1.8p-22f;
 
 /// Routes by the sigmoid of the logit and a bias, in the best groups where
 /// those are limited, a warp to a token.
@@ -73,24 +85,29 @@ struct RouteKeys
     Real score;
   };
 
-  /// Twice what an approximate key can differ from the exact one, and more: the
-  /// approximate sigmoid is off by 2^-22 and so is the exact one, and adding
-  /// the bias rounds both.
+  KOKKOS_FORCEINLINE_FUNCTION static Scored none() {
+    return {Choice{minusInfinity<Real>(), 0}, Real(0)};
+  }
+
+  /// Twice what an approximate key can differ from the exact one, and more:
+  /// adding the bias rounds both, by half a unit of at most 2^-23 of the key.
   KOKKOS_FORCEINLINE_FUNCTION static Real margin(Real key) {
-    return KokkosExt::add(Real(0x1p-18),
-                          KokkosExt::multiply(Real(0x1p-20), Kokkos::abs(key)));
+    static_assert(2 * approximate_sigmoid_error < 0x1p-20f);
+    return KokkosExt::add(Real(0x1p-20),
+                          KokkosExt::multiply(Real(0x1p-21), Kokkos::abs(key)));
   }
 
   /// What a sum of two approximate keys of at most this size can differ from
-  /// the exact one, and more.
+  /// the exact one, and more: the sum, of twice the size, is rounded as well.
   KOKKOS_FORCEINLINE_FUNCTION static Real slackOfSum(Real size) {
-    return KokkosExt::add(Real(0x1p-19),
+    static_assert(2 * approximate_sigmoid_error < 0x1p-20f);
+    return KokkosExt::add(Real(0x1p-20),
                           KokkosExt::multiply(Real(0x1p-20), size));
   }
 
   KOKKOS_FORCEINLINE_FUNCTION void route(int token, int lane,
                                          const Scratch& scratch) const {
-    Scored mine{Choice{minusInfinity<Real>(), 0}, Real(0)};
+    Scored mine = none();
     if (!chooseInRounds(token, lane, scratch, mine)) {
       chooseByKeys(token, lane, scratch);
       if (lane < data.top_k) mine = scored(token, scratch.chosen[lane].expert);
@@ -107,12 +124,6 @@ struct RouteKeys
     const Real score = sigmoid(x);
     const Real key   = participating(KokkosExt::add(score, bias));
     return {Choice{isExcluded(x) ? x : key, expert}, score};
-  }
-
-  KOKKOS_FORCEINLINE_FUNCTION static Real approximateSigmoid(Real x) {
-    const Real e = KokkosExt::approximatePowerOfTwo(
-        KokkosExt::multiply(x, -ExponentialTraits<Real>::log2_e));
-    return KokkosExt::approximateReciprocal(KokkosExt::add(e, Real(1)));
   }
 
   using Logit = typename Data::Logit;
@@ -240,7 +251,9 @@ struct RouteKeys
       this->giveChoices(lane, rounds, best, scratch);
       if (lane < data.top_k)
         mine = scored(token, this->expertOf(scratch, lane));
-      if (areInOrder(lane, mine.choice)) return true;
+      if (!areInOrder(lane, mine.choice))
+        mine = bestOfFirst(data.top_k, lane, scratch, mine);
+      return true;
     }
     return rankCandidates(row, token, lane, scratch, bound, mine);
   }
@@ -263,15 +276,34 @@ struct RouteKeys
     const int num_found = this->template collect<Lanes>(
         row, lane, scratch, [&](Real x, int) { return x >= bound; });
     if (num_found > lanes || num_found > this->num_places) return false;
-    Scored candidate{};
-    if (lane < num_found) {
-      candidate            = scored(token, scratch.places[lane].expert);
-      scratch.places[lane] = candidate.choice;
+    Scored candidate = none();
+    if (lane < num_found)
+      candidate = scored(token, scratch.places[lane].expert);
+    mine = bestOfFirst(num_found, lane, scratch, candidate);
+    return true;
+  }
+
+  /// The K best of what the first n lanes have, sorted.
+  KOKKOS_FUNCTION Scored bestOfFirst(int n, int lane, const Scratch& scratch,
+                                     const Scored& candidate) const {
+    int num_before = 0;
+    // Lanes from n on have none, which is before nothing.
+    KokkosExt::rolledLoop(0, n, 4, [&](int first) {
+      KokkosExt::unrolledLoop<4>([&](int i) {
+        const Choice other{
+            Lanes::broadcast(candidate.choice.key, first + i),
+            Lanes::broadcast(candidate.choice.expert, first + i)};
+        if (other.isBefore(candidate.choice)) ++num_before;
+      });
+    });
+    Lanes::sync();
+    if (lane < n && num_before < data.top_k) {
+      scratch.chosen[num_before]  = candidate.choice;
+      scratch.weights[num_before] = candidate.score;
     }
     Lanes::sync();
-    this->template rank<Lanes>(lane, scratch, num_found);
-    if (lane < data.top_k) mine = scored(token, scratch.chosen[lane].expert);
-    return true;
+    if (lane >= data.top_k) return none();
+    return {scratch.chosen[lane], scratch.weights[lane]};
   }
 
   /// So many neighbouring lanes have experts of the same groups, one group for
