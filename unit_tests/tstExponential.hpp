@@ -9,7 +9,8 @@
 
 #include <cstdint>
 
-// The exponential and its kin against the C++ library's in a wider type.
+// The exponential and its kin against the C++ library's in a wider type, and
+// approximate sigmoids against exact ones.
 namespace Test {
 
 namespace Impl = Tokkos::Impl;

@@ -590,6 +590,25 @@ TEST(Router, SigmoidsThatNeedExactKeys) {
   testPaths(random.reals<float>(num_tokens * 256), 256, 8, narrow);
 }
 
+/// Rows of which the best eight are four pairs of neighbouring numbers: which
+/// they are is certain, their order is not.
+std::vector<float> rowsOfPairs(Random& random, int num_tokens,
+                               int num_experts) {
+  std::vector<float> rows;
+  for (int t = 0; t < num_tokens; ++t) {
+    std::vector<double> row;
+    for (int e = 0; e < num_experts; ++e)
+      row.push_back(random.real(-8, -4));
+    const int first    = random.integer(0, num_experts - 1);
+    const double least = random.real(0, 1);
+    for (int i = 0; i < 8; ++i)
+      row[(first + 7 * i) % num_experts] =
+          (least + 0.2 * (i / 2)) * (1 + random.integer(0, 8) * 0x1p-24);
+    rows.insert(rows.end(), row.begin(), row.end());
+  }
+  return rows;
+}
+
 // Where an approximate key would choose another expert than the exact one.
 TEST(Router, KeysThatLieCloseTogether) {
   Random random;
@@ -608,6 +627,7 @@ TEST(Router, KeysThatLieCloseTogether) {
       coarse.push_back(static_cast<float>(random.integer(-8, 8)) / 4);
       equal.push_back(0.25f);
     }
+    const auto pairs = rowsOfPairs(random, num_tokens, num_experts);
     std::vector<float> few_units, large, huge;
     for (int e = 0; e < num_experts; ++e) {
       few_units.push_back(static_cast<float>(random.integer(-9, 9)) * 0x1p-23f);
@@ -619,7 +639,7 @@ TEST(Router, KeysThatLieCloseTogether) {
     for (const auto& bias :
          {std::vector<float>(num_experts, 0.0f), few_units, large, huge})
       for (const auto& options : sigmoidOptions(bias))
-        for (const auto& logits : {units, coarse, equal, clusters})
+        for (const auto& logits : {units, coarse, equal, clusters, pairs})
           testPaths(logits, num_experts, 8, options);
   }
 }
