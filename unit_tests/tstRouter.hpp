@@ -590,20 +590,26 @@ TEST(Router, SigmoidsThatNeedExactKeys) {
   testPaths(random.reals<float>(num_tokens * 256), 256, 8, narrow);
 }
 
-/// Rows of which the best eight are four pairs of neighbouring numbers: which
-/// they are is certain, their order is not.
-std::vector<float> rowsOfPairs(Random& random, int num_tokens,
-                               int num_experts) {
+/// Rows of which the best eight are certain, and the order of two of them is
+/// not: their sigmoids differ, and the sums with the biases are equal but for
+/// rounding.
+std::vector<float> rowsWithAPair(Random& random, int num_tokens,
+                                 const std::vector<float>& bias) {
+  const int num_experts = static_cast<int>(bias.size());
   std::vector<float> rows;
   for (int t = 0; t < num_tokens; ++t) {
     std::vector<double> row;
     for (int e = 0; e < num_experts; ++e)
-      row.push_back(random.real(-8, -4));
-    const int first    = random.integer(0, num_experts - 1);
-    const double least = random.real(0, 1);
-    for (int i = 0; i < 8; ++i)
-      row[(first + 7 * i) % num_experts] =
-          (least + 0.2 * (i / 2)) * (1 + random.integer(0, 8) * 0x1p-24);
+      row.push_back(random.real(-8, -6));
+    const int first = random.integer(0, num_experts - 1);
+    const int twin  = random.integer(1, 7);
+    double key      = 0;
+    for (int i = 0; i < 8; ++i) {
+      if (i != twin) key = 0.65 - 0.02 * i + random.real(0, 0.01);
+      const int expert   = (first + 7 * i) % num_experts;
+      const double score = key - bias[expert];
+      row[expert]        = std::log(score / (1 - score));
+    }
     rows.insert(rows.end(), row.begin(), row.end());
   }
   return rows;
@@ -627,7 +633,6 @@ TEST(Router, KeysThatLieCloseTogether) {
       coarse.push_back(static_cast<float>(random.integer(-8, 8)) / 4);
       equal.push_back(0.25f);
     }
-    const auto pairs = rowsOfPairs(random, num_tokens, num_experts);
     std::vector<float> few_units, large, huge;
     for (int e = 0; e < num_experts; ++e) {
       few_units.push_back(static_cast<float>(random.integer(-9, 9)) * 0x1p-23f);
@@ -639,8 +644,11 @@ TEST(Router, KeysThatLieCloseTogether) {
     for (const auto& bias :
          {std::vector<float>(num_experts, 0.0f), few_units, large, huge})
       for (const auto& options : sigmoidOptions(bias))
-        for (const auto& logits : {units, coarse, equal, clusters, pairs})
+        for (const auto& logits : {units, coarse, equal, clusters})
           testPaths(logits, num_experts, 8, options);
+    const auto biases = random.reals<float>(num_experts, -0.3, 0.3);
+    for (const auto& options : sigmoidOptions(biases))
+      testPaths(rowsWithAPair(random, 200, biases), num_experts, 8, options);
   }
 }
 
